@@ -59,7 +59,7 @@ def greedy_search(
     if not all(0 <= length <= frames for length in lengths.tolist()):
         raise ValueError(f"lengths {lengths.tolist()} must lie in 0..{frames}, the frames given")
     tokenizer = tokenizer or Tokenizer()
-    scores, paths = (x.cpu() for x in log_probs.max(dim=-1))  # (batch, frames) each
+    scores, paths = (x.detach().cpu() for x in log_probs.max(dim=-1))  # (batch, frames) each
     before = torch.nn.functional.pad(paths, (1, 0), value=BLANK)[:, :-1]
     appears = (paths != before) & (paths != BLANK)
     hypotheses = []

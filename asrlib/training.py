@@ -343,7 +343,8 @@ class Trainer:
         self.bad_in_a_row += 1
         names = ", ".join(utterance.id for utterance in batch.utterances[:5])
         print(
-            f"skipped a batch without a finite loss at step {self.step}: {names}, ...", flush=True
+            f"skipped a batch without a finite loss or gradient at step {self.step}: {names}",
+            flush=True,
         )
         self.optimizer.zero_grad(set_to_none=True)
         if self.bad_in_a_row == 3:

@@ -1,0 +1,56 @@
+"""The full recipe of notebook 00, run for real: five minutes on one thread.
+
+Not collected by a plain `pytest`; .ci/run calls it by name:
+
+    python -m pytest -s tests/recipe_tiny.py
+"""
+
+import time
+
+import torch
+
+from asrlib.corpus import MiniSpeech, check_disjoint
+from asrlib.evaluation import evaluate
+from asrlib.metrics import bootstrap_interval
+from asrlib.model import ModelConfig, parameter_count
+from asrlib.training import TrainConfig, Trainer
+
+GOAL = 0.15  # word error rate on unseen voices and sentences
+CALIBRATION_SIZE = 1024
+
+
+def gigaflops() -> float:
+    """How fast is this core right now? A matrix product, best of five."""
+    a = torch.randn(CALIBRATION_SIZE, CALIBRATION_SIZE)
+    best = float("inf")
+    for _ in range(5):
+        began = time.process_time()
+        a @ a
+        best = min(best, time.process_time() - began)
+    return 2 * CALIBRATION_SIZE**3 / best / 1e9
+
+
+def test_tiny_learns_minispeech_on_one_thread():
+    torch.set_num_threads(1)
+    train, dev, test = (MiniSpeech(split) for split in ("train", "dev", "test"))
+    check_disjoint(train, test, "speaker", "text")
+    speed = gigaflops()
+    began = time.process_time()
+    trainer = Trainer(
+        ModelConfig.preset("tiny"), TrainConfig.preset("tiny"), train, dev, device="cpu"
+    )
+    history = trainer.fit()
+    seconds = time.process_time() - began
+    result = evaluate(trainer.average, trainer.extractor, test)
+    unseen = evaluate(trainer.average, trainer.extractor, MiniSpeech("unseen"))
+    low, high = bootstrap_interval(
+        [u.text for u in result.utterances],
+        [h.text for h in result.hypotheses],
+        [u.speaker for u in result.utterances],
+    )
+    print(f"\n{parameter_count(trainer.model):,} parameters, {trainer.step} steps")
+    print(f"process time {seconds:.0f} s; calibration {speed:.0f} GFLOP/s, 1 thread")
+    print(f"test WER {result.words}, 95 % of voices {100 * low:.1f} to {100 * high:.1f} %")
+    print(f"test CER {result.characters}; another synthesizer: WER {unseen.words}")
+    assert max(history.column("epoch", "blank_fraction")) > 0.9  # the plateau is part of the story
+    assert result.words.rate < GOAL

@@ -1,0 +1,446 @@
+"""The player in a real browser: as a page of its own, and in JupyterLab with a running kernel.
+
+ASRLIB_SCREENSHOTS names a folder that keeps the pictures taken on the way.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from asrlib.widgets import Player
+
+ROOT = Path(__file__).resolve().parents[1]
+START_HERE = ROOT / "notebooks" / "00_start_here.ipynb"
+JUPYTERLAB_SECONDS = 240  # for one notebook, from the server's start to the last check
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required "
+    "--use-fake-ui-for-media-stream --use-fake-device-for-media-stream"
+).split()
+
+if not CHROMIUM.exists():
+    pytest.skip(f"{CHROMIUM} is absent (apt-get install chromium)", allow_module_level=True)
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="the Python package playwright is absent (pip install playwright)"
+)
+
+HEAD = "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+HOSTILE_TITLE = "<img src=x onerror='window.__pwned = 1'> \u202eright to left"
+HOSTILE_TEXT = "</script><script>window.__pwned = 1</script><b>bold?</b> " + "unbroken" * 1250
+
+# What a test reads from one player, all at one moment.
+STATE = """player => {
+  const [audio, cursor] = [player.querySelector("audio"), player.querySelector(".asrlib-cursor")];
+  const plot = player.querySelector(".asrlib-picture").getBoundingClientRect();
+  const box = cursor.getBoundingClientRect();
+  const duration = Number(player.dataset.duration);
+  const pictures = [...player.querySelectorAll(".asrlib-picture")];
+  return {
+    time: audio.currentTime, paused: audio.paused, label: player.querySelector("button").innerText,
+    cursor: parseFloat(cursor.style.left) / 100 * duration,
+    seen: ((box.left + box.right) / 2 - plot.left) / plot.width * duration,
+    above: box.top - plot.top, below: box.bottom - pictures.at(-1).getBoundingClientRect().bottom,
+  };
+}"""
+
+# The same, at every frame for some milliseconds.
+WATCH = f"""(player, milliseconds) => new Promise(resolve => {{
+  const state = {STATE}, states = [], start = performance.now();
+  const look = () => {{
+    states.push(state(player));
+    performance.now() - start < milliseconds ? requestAnimationFrame(look) : resolve(states);
+  }};
+  look();
+}})"""
+
+# Contrast of every piece of text with the background behind it (WCAG 2.2, relative luminance).
+CONTRASTS = """player => {
+  const parse = color => color.match(/[\\d.]+/g).map(Number);
+  const luminance = color => parse(color).slice(0, 3).map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const hasText = e => [...e.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+  const texts = [...player.querySelectorAll("*")].filter(e => e.dataset.label || hasText(e));
+  return texts.filter(e => e.checkVisibility()).map(e => {
+    let ground = e.dataset.label ? e.parentElement : e;  // a tick's own background is its mark
+    while (parse(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
+    const a = luminance(getComputedStyle(e).color);
+    const b = luminance(getComputedStyle(ground).backgroundColor);
+    return [e.className, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+  });
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, tmp_path):
+    """Return a function that shows players as a static page; any script error fails the test."""
+    contexts, errors = [], []
+
+    def show(*fragments, width=1000, **options):
+        path = tmp_path / "page.html"
+        path.write_text("\n".join((HEAD, *fragments)), encoding="utf-8")
+        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, **options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("request", lambda r: r.url.startswith(("data:", "file:")) or errors.append(r.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield show
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def screenshot(tmp_path):
+    folder = Path(os.environ.get("ASRLIB_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda page, name, **options: page.screenshot(path=folder / f"{name}.png", **options)
+
+
+def chirp(seconds=4.0, **options):
+    """Return a player of a rising tone with a picture that rises with it."""
+    time = np.arange(round(seconds * 16000)) / 16000
+    wave = 0.5 * np.sin(2 * np.pi * (200 + 400 * time) * time) * np.minimum(1, 5 * (seconds - time))
+    bands, frames = np.mgrid[:80, : len(time) // 160 + 1]
+    log_mel = -np.abs(bands - 60 * np.sqrt(frames / frames.max()))
+    return Player(wave.astype(np.float32), log_mel=log_mel, **options)._repr_html_()
+
+
+def in_step(states):
+    return max(abs(state["cursor"] - state["time"]) for state in states)
+
+
+def test_cursor_moves_in_step_with_its_own_sound(open_page, screenshot):
+    page = open_page(chirp(text="a rising tone", title="First"), chirp(3, compress=True))
+    first, second = page.locator(".asrlib-player").all()
+    assert first.is_visible() and second.is_visible()
+    assert first.locator("audio").evaluate("audio => audio.controls") is False
+    assert page.evaluate("Object.keys(window).filter(name => /asrlib/i.test(name))") == []
+    button = first.get_by_role("button", name="Play")
+    button.click()
+    states = first.evaluate(WATCH, 1500)
+    screenshot(page, "player_playing")
+    assert len(states) > 10
+    assert states[-1]["time"] > 0.5  # 1.5 s of playing on a busy machine
+    assert in_step(states) <= 0.05
+    times = [state["cursor"] for state in states]
+    assert times == sorted(times) and len(set(times)) > 5
+    for state in states:  # the line seen on the pictures is at that time, and crosses both
+        assert state["seen"] == pytest.approx(state["cursor"], abs=0.02)
+        assert abs(state["above"]) <= 1 and abs(state["below"]) <= 1
+    assert states[-1]["label"] == "Pause"
+    still = second.evaluate(STATE)
+    assert (still["time"], still["cursor"], still["paused"]) == (0, 0, True)
+
+    second.get_by_role("button", name="Play").click()  # two sounds at once are noise
+    states = second.evaluate(WATCH, 700)
+    assert states[-1]["time"] > 0.2 and in_step(states) <= 0.05
+    assert first.evaluate(STATE)["paused"] and first.evaluate(STATE)["label"] == "Play"
+
+
+def test_sound_that_ends_can_be_played_again(open_page):
+    player = open_page(chirp(0.4)).locator(".asrlib-player")
+    player.get_by_role("button").click()
+    playwright.expect(player.get_by_role("button")).to_have_text("Play", timeout=20_000)
+    state = player.evaluate(STATE)
+    assert state["cursor"] == pytest.approx(0.4, abs=0.05)
+    player.get_by_role("button").click()
+    assert min(state["cursor"] for state in player.evaluate(WATCH, 200)) < 0.3
+
+
+def test_click_and_drag_seek(open_page):
+    page = open_page(chirp(4), chirp(4))
+    player = page.locator(".asrlib-player").first
+    plot = player.locator(".asrlib-seek").bounding_box()
+
+    def at(fraction):
+        return plot["x"] + fraction * plot["width"], plot["y"] + plot["height"] - 20
+
+    page.mouse.click(*at(0.25))
+    state = player.evaluate(STATE)
+    assert state["time"] == pytest.approx(1.0, abs=0.02) and state["paused"]
+    assert state["cursor"] == pytest.approx(state["time"], abs=0.001)
+    # The tick named 1 stands under the cursor.
+    tick = player.locator(".asrlib-axis [data-label='1']").bounding_box()
+    cursor = player.locator(".asrlib-cursor").bounding_box()
+    assert tick["x"] + tick["width"] / 2 == pytest.approx(cursor["x"] + 1, abs=2)
+
+    page.mouse.move(*at(0.5))
+    page.mouse.down()
+    page.mouse.move(*at(0.6))
+    page.mouse.move(*at(0.75))
+    assert player.evaluate(STATE)["time"] == pytest.approx(3.0, abs=0.02)
+    page.mouse.move(plot["x"] + 2 * plot["width"], 5)  # past the end, outside the player
+    page.mouse.up()
+    assert player.evaluate(STATE)["time"] == pytest.approx(4.0, abs=0.001)
+    page.mouse.move(*at(0.1))
+    assert player.evaluate(STATE)["time"] == pytest.approx(4.0, abs=0.001)
+    assert page.locator(".asrlib-player").last.evaluate(STATE)["time"] == 0
+
+
+def test_keyboard(open_page):
+    page = open_page("<p style='height: 700px'>above</p>", chirp(4), "<p style='height: 2000px'>")
+    player = page.locator(".asrlib-player")
+    page.keyboard.press("Tab")
+    slider = page.locator(":focus")
+    assert slider.get_attribute("role") == "slider" and slider.get_attribute("aria-label")
+    for key, expected in [("ArrowRight", 0.25), ("ArrowRight", 0.5), ("ArrowLeft", 0.25)]:
+        page.keyboard.press(key)
+        assert player.evaluate(STATE)["time"] == pytest.approx(expected, abs=0.002)
+    assert float(slider.get_attribute("aria-valuenow")) == pytest.approx(0.25, abs=0.01)
+    assert slider.get_attribute("aria-valuetext") == "0.25 seconds of 4.00"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert player.evaluate(STATE)["time"] == 0
+    scrolled = page.evaluate("scrollY")
+    page.keyboard.press("Space")
+    assert player.evaluate(WATCH, 500)[-1]["label"] == "Pause"
+    page.keyboard.press("Space")
+    assert player.evaluate(STATE)["paused"]
+    assert page.evaluate("scrollY") == scrolled
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").inner_text() == "Play"
+    scrolled = page.evaluate("scrollY")
+    page.keyboard.press("Space")  # once, not once by the key and once by the button
+    assert not player.evaluate(WATCH, 300)[-1]["paused"]
+    page.keyboard.press("Enter")
+    assert player.evaluate(STATE)["paused"]
+    assert page.evaluate("scrollY") == scrolled
+
+
+@pytest.mark.parametrize("width", [1000, 360])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_hostile_text_is_shown_and_everything_fits_and_reads(open_page, screenshot, width, scheme):
+    hostile = chirp(2, title=HOSTILE_TITLE, text=HOSTILE_TEXT)
+    usual = chirp(20, text="a rising tone, cut", title="A sound longer than the player allows")
+    page = open_page(usual, hostile, width=width, color_scheme=scheme)
+    player = page.locator(".asrlib-player").last
+    assert player.locator(".asrlib-title").inner_text() == HOSTILE_TITLE
+    assert player.locator(".asrlib-transcript").inner_text() == HOSTILE_TEXT
+    assert player.locator("b").count() == 0 and player.locator("img").count() == 2
+    page.wait_for_timeout(200)  # an onerror would have run by now
+    assert page.evaluate("window.__pwned") is None
+    screenshot(page, f"player_{width}_{scheme}", full_page=True)
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert player.bounding_box()["width"] == pytest.approx(min(720, width - 16), abs=1)
+    assert player.bounding_box()["height"] < 900  # long text scrolls, but not sideways
+    sideways = "element => element.scrollWidth - element.clientWidth"
+    for name in ("title", "transcript"):
+        assert player.locator(f".asrlib-{name}").evaluate(sideways) <= 0
+    for element in player.locator("button, .asrlib-seek").all():
+        assert element.bounding_box()["height"] >= 40  # a finger's size
+    contrasts = page.locator(".asrlib-player").first.evaluate(CONTRASTS)
+    names = {name.removeprefix("asrlib-") for name, _ in contrasts}
+    assert {"title", "facts", "play", "clock", "note", "transcript"} <= names
+    assert min(contrast for _, contrast in contrasts) >= 4.5, contrasts
+
+
+def test_without_scripts_pictures_controls_and_transcript_remain(open_page, screenshot):
+    page = open_page(chirp(text="some words", title="A title"), java_script_enabled=False)
+    assert all(image.is_visible() for image in page.locator("img").all())
+    assert page.locator("audio").is_visible() and page.get_by_text("some words").is_visible()
+    screenshot(page, "player_no_script")
+
+
+def test_stripped_as_on_github_nothing_dangles(open_page, screenshot):
+    markup = chirp(text="some words", title="A title")
+    markup = re.sub(r"<(script|style|audio)\b.*?</\1>| style=\".*?\"", "", markup, flags=re.DOTALL)
+    page = open_page("<style>img { max-width: 100% }</style>", markup, width=700)
+    screenshot(page, "player_stripped")
+    text = page.locator("body").inner_text()
+    assert text.split() == "A title 4.00 s · 16 kHz some words".split()
+    waves, mel = (image.bounding_box() for image in page.locator("img").all())
+    assert (waves["x"], waves["width"]) == (mel["x"], mel["width"])  # still one time axis
+    assert waves["height"] > 70 and mel["height"] > 100
+
+
+# --- JupyterLab -----------------------------------------------------------------------------------
+
+
+NOTEBOOK = "jupyterapp.shell.currentWidget.content"
+READY = """() => {
+  const session = window.jupyterapp?.shell?.currentWidget?.sessionContext;
+  return session?.isReady && session.session?.kernel?.connectionStatus === "connected";
+}"""
+RUN_ALL = """() => {
+  const done = jupyterapp.commands.execute("notebook:run-all-cells");
+  done.then(() => { window.ran = "to the end"; }, error => { window.ran = `not: ${error}`; });
+}"""
+
+
+def stand_in():
+    """Return a small notebook: two players, the first below enough cells to be off screen."""
+    make = (
+        "import os\nimport numpy as np\nfrom asrlib.widgets import Player\n"
+        "assert os.environ['ASRLIB_PROFILE'] == 'smoke'\n"
+        "time = np.arange(48000) / 16000\n"
+        "tone = 0.3 * np.sin(2 * np.pi * (200 + 300 * time) * time)\n"
+        "mel = -np.abs(np.arange(80)[:, None] - np.linspace(5, 60, 301))"
+    )
+    code, markdown = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
+    players = [code(f"Player(tone, log_mel=mel, title='{n}', text='tone {n}')") for n in "ab"]
+    failing = code("1 / 0", metadata={"tags": ["raises-exception"]})
+    cells = [code(make), *[markdown("word " * 400) for _ in range(6)], *players, failing]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+@contextmanager
+def jupyterlab(folder, log):
+    """Run JupyterLab on `folder` with settings of its own; yield its address and token."""
+    settings = log.parent / "jupyter"
+    for plugin, value in {
+        "notebook-extension/tracker": {"autoStartDefaultKernel": True},  # else a dialog waits
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    }.items():
+        path = settings / f"config/lab/user-settings/@jupyterlab/{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(value))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = os.urandom(8).hex()
+    environment = dict(os.environ, ASRLIB_PROFILE="smoke", PYTHONPATH=str(ROOT))
+    environment["IPYTHONDIR"] = str(settings / "ipython")
+    for name in ("config", "data", "runtime"):
+        environment[f"JUPYTER_{name.upper()}_DIR"] = str(settings / name)
+    command = [
+        sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip=127.0.0.1",
+        f"--port={port}", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
+        "--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=2).close()
+                break
+            except (urllib.error.URLError, OSError):
+                assert server.poll() is None, log.read_text()[-3000:]
+                time.sleep(0.25)
+        yield address, token
+    finally:
+        server.terminate()  # lets it end its kernels, which run in process groups of their own
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(server.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        server.wait(10)
+
+
+@pytest.mark.parametrize("path", [None, START_HERE], ids=["stand_in", START_HERE.stem])
+def test_notebook_runs_in_jupyterlab_and_its_player_plays(chromium, tmp_path, screenshot, path):
+    end = time.monotonic() + JUPYTERLAB_SECONDS
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    copy = folder / (path.name if path else "stand_in.ipynb")
+    if path is None:
+        nbformat.write(stand_in(), copy)
+    else:
+        assert path.is_file(), f"{path} does not exist"
+        shutil.copy(path, copy)
+    with jupyterlab(folder, tmp_path / "server.log") as (address, token):
+        page = chromium.new_page(viewport={"width": 1200, "height": 900})
+        page.set_default_timeout(1000 * JUPYTERLAB_SECONDS)
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        try:
+            page.goto(f"{address}/doc/tree/{copy.name}?token={token}")
+            page.wait_for_function(READY)
+            page.evaluate(RUN_ALL)
+            page.wait_for_function("window.ran", timeout=1000 * max(1, end - time.monotonic()))
+            assert page.evaluate("window.ran") == "to the end"
+            cells = page.evaluate(f"{NOTEBOOK}.model.toJSON().cells")
+            check_cells(cells)
+            outputs = [json.dumps(cell.get("outputs", "")) for cell in cells]
+            shown = [i for i, output in enumerate(outputs) if "asrlib-player" in output]
+            assert shown, "no cell shows a player"
+            page.evaluate(f"{NOTEBOOK}.scrollToItem({shown[0]}, 'start')")
+            player = page.locator(".asrlib-player").first
+            playwright.expect(player).to_be_visible(timeout=20_000)
+            play_in_notebook(page, player, screenshot, copy.stem)
+            assert errors == []
+            assert time.monotonic() < end, f"took longer than {JUPYTERLAB_SECONDS} s"
+        except BaseException:
+            screenshot(page, f"jupyterlab_{copy.stem}_failed")
+            raise
+        finally:
+            page.close()
+
+
+def check_cells(cells):
+    """Fail unless every code cell ran, and none failed but those tagged to fail."""
+    for number, cell in enumerate(cells, 1):
+        if cell["cell_type"] != "code" or not "".join(cell["source"]).strip():
+            continue
+        assert cell["execution_count"], f"cell {number} did not run"
+        for output in cell["outputs"]:
+            expected = "raises-exception" in cell["metadata"].get("tags", [])
+            text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output.get("traceback", [])))
+            assert output["output_type"] != "error" or expected, f"cell {number} failed:\n{text}"
+
+
+def play_in_notebook(page, player, screenshot, name):
+    """Play by button and by keys; JupyterLab must keep its own shortcuts out of it."""
+    button = player.get_by_role("button")
+    button.click()
+    states = player.evaluate(WATCH, 1000)
+    screenshot(page, f"jupyterlab_{name}")
+    assert states[-1]["time"] > 0.2 and in_step(states) <= 0.05
+    assert states[-1]["seen"] == pytest.approx(states[-1]["cursor"], abs=0.05)
+    before = page.evaluate(f"{NOTEBOOK}.activeCellIndex")
+    page.keyboard.press("Enter")  # a key of JupyterLab, too: edit the cell
+    playwright.expect(button).to_have_text("Play")
+    assert page.evaluate(f"[{NOTEBOOK}.activeCellIndex, {NOTEBOOK}.mode]") == [before, "command"]
+    plot = player.locator(".asrlib-seek")
+    plot.click(position={"x": 2, "y": 60})
+    at = player.evaluate(STATE)["time"]
+    page.keyboard.press("ArrowRight")
+    assert player.evaluate(STATE)["time"] == pytest.approx(at + 0.25, abs=0.02)
+    page.keyboard.press("Space")
+    playwright.expect(button).to_have_text("Pause")
+    page.keyboard.press("Space")
+    playwright.expect(button).to_have_text("Play")
+    assert page.evaluate(f"[{NOTEBOOK}.activeCellIndex, {NOTEBOOK}.mode]") == [before, "command"]
+    assert min(contrast for _, contrast in player.evaluate(CONTRASTS)) >= 4.5

@@ -1,0 +1,224 @@
+"""The player's HTML, without a browser: what it holds, what it refuses, how large it is."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from asrlib.widgets import ASSETS, Player
+
+HOSTILE = [
+    "<img src=x onerror='window.__pwned = 1'>",
+    "</script><script>window.__pwned = 1</script>",
+    '" onmouseover="window.__pwned = 1" x="',
+    "</p></div><style>* { display: none }</style><!--",
+    "\u202eright to left\u202c \u200f\u0627\u0644\u0635\u0648\u062a &amp; & \u2028",
+    "so long " * 1250,
+]
+VOID = {"img", "br", "meta"}
+
+
+class Tree(HTMLParser):
+    """Collect elements and text, and fail on tags that do not pair up."""
+
+    def __init__(self, markup):
+        super().__init__(convert_charrefs=True)
+        self.open, self.elements, self.text = [], [], {}
+        self.feed(markup)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        names = [name for name, _ in attributes]
+        assert len(names) == len(set(names))
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attributes).get("class", "")))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        if self.open:
+            self.text[self.open[-1]] = self.text.get(self.open[-1], "") + data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def noise(seconds, rate=16000, peak=0.9):
+    return np.random.default_rng(0).uniform(-peak, peak, round(seconds * rate)).astype(np.float32)
+
+
+def log_mel(seconds, n_mels=80):
+    """Noise on every band and frame: no real spectrogram makes a larger PNG."""
+    return np.random.default_rng(1).normal(size=(n_mels, round(seconds * 100) + 1))
+
+
+def decode_uri(uri):
+    head, data = uri.split(",", 1)
+    return head, base64.b64decode(data, validate=True)
+
+
+def decode_sound(player):
+    [audio] = Tree(player._repr_html_()).all("audio")
+    head, data = decode_uri(audio["src"])
+    return head, *soundfile.read(io.BytesIO(data), dtype="float64")
+
+
+@pytest.mark.parametrize("as_input", [np.asarray, torch.tensor, lambda x: x.astype(np.float64)])
+def test_the_sound_inside_is_the_sound_given(as_input):
+    waveform = noise(1.234)
+    waveform[:3] = (-1, 0, 1)
+    head, samples, rate = decode_sound(Player(as_input(waveform)))
+    assert (head, rate, samples.shape) == ("data:audio/wav;base64", 16000, waveform.shape)
+    assert np.abs(samples - waveform).max() <= 1 / 32768
+
+
+def test_mp3_keeps_length_and_sound():
+    seconds = np.arange(32000) / 16000
+    waveform = 0.5 * np.sin(2 * np.pi * (300 * seconds + 200 * seconds**2))
+    head, samples, rate = decode_sound(Player(waveform, compress=True))
+    assert (head, rate, samples.shape) == ("data:audio/mpeg;base64", 16000, waveform.shape)
+    assert np.corrcoef(samples, waveform)[0, 1] > 0.99
+
+
+def test_html_is_one_well_formed_fragment_that_loads_nothing():
+    markup = Player(noise(1), text="some words", title="A title", log_mel=log_mel(1))._repr_html_()
+    tree = Tree(markup)
+    assert tree.elements[0] == (
+        "div",
+        {
+            "class": "asrlib-player",
+            "data-duration": "1.0",
+            "role": "group",
+            "aria-label": "Sound A title",
+        },
+    )
+    assert len(tree.all("script")) == len(tree.all("style")) == 1
+    assert all("id" not in attributes for _, attributes in tree.elements)  # any number per page
+    sources = [attributes["src"] for _, attributes in tree.elements if "src" in attributes]
+    assert len(sources) == 3 and all(source.startswith("data:") for source in sources)
+    assert not re.search(r"https?:|url\(|@import", markup)
+    assert "controls" in tree.all("audio")[0]  # the browser's own, until the script replaces them
+
+
+def test_pictures_have_alt_text_and_the_right_shape():
+    waves, mel = Tree(Player(noise(2, peak=0.25), log_mel=log_mel(2))._repr_html_()).all("img")
+    assert re.fullmatch(r"Waveform of 2\.00 seconds, peak amplitude 0\.25", waves["alt"])
+    assert re.fullmatch(r"Log-mel .* 80 bands .* by 201 frames", mel["alt"])
+    picture = Image.open(io.BytesIO(decode_uri(mel["src"])[1]))
+    assert picture.size == (201, 80)
+    assert len(Tree(Player(noise(2))._repr_html_()).all("img")) == 1
+
+
+def test_pixels_show_time_to_the_right_and_frequency_upward():
+    waveform, mel = np.zeros(16000), np.zeros((10, 101))
+    waveform[8000:12000] = 0.5  # the third quarter
+    mel[2, 75:] = 1.0  # a low band, the last quarter
+    waves, mels = (
+        np.asarray(Image.open(io.BytesIO(decode_uri(image["src"])[1])).convert("L"), dtype=int)
+        for image in Tree(Player(waveform, log_mel=mel)._repr_html_()).all("img")
+    )
+    top = waves[:10].max(axis=0) > 60  # (columns,): is the wave near the upper limit here?
+    assert top[722:1078].all() and not top[:718].any() and not top[1082:].any()
+    assert np.array_equal(np.argwhere(mels > 60).min(axis=0), (7, 75))
+    assert np.array_equal(np.argwhere(mels > 60).max(axis=0), (7, 100))
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_text_stays_text(words):
+    plain = Player(noise(0.1), text="plain", title="plain")._repr_html_()
+    tree = Tree(Player(noise(0.1), text=words, title=words)._repr_html_())
+    assert [tag for tag, _ in tree.elements] == [tag for tag, _ in Tree(plain).elements]
+    assert tree.text["p", "asrlib-transcript"] == words
+    assert tree.text["div", "asrlib-title"] == words
+    assert tree.all("div")[0]["aria-label"] == "Sound " + words[:80].rstrip()
+    assert tree.text["script", ""] == Tree(plain).text["script", ""]
+
+
+def test_text_that_utf8_cannot_hold_is_replaced():
+    Player(noise(0.1), text="lone \ud800 surrogate")._repr_html_().encode("utf-8")
+
+
+def test_assets_cannot_end_their_element():
+    for name, end in (("player.js", "</script"), ("player.css", "</style")):
+        assert end not in (ASSETS / name).read_text().lower()
+
+
+@pytest.mark.parametrize(("n_mels", "limit"), [(80, 100_000), (128, 120_000)])
+def test_a_compressed_4_s_clip_is_small(n_mels, limit):
+    player = Player(noise(4), text="word " * 12, log_mel=log_mel(4, n_mels), compress=True)
+    assert len(player._repr_html_().encode()) <= limit
+
+
+def test_long_sounds_are_cut_and_say_so():
+    player = Player(noise(20), log_mel=log_mel(20), max_seconds=1.5)
+    markup = player._repr_html_()
+    assert "Cut to the first 1.5 s of 20 s." in markup
+    assert decode_sound(player)[1].shape == (24000,)
+    assert "by 151 frames" in markup
+    assert 'class="asrlib-note"' not in Player(noise(15))._repr_html_()
+
+
+def test_loud_samples_are_clipped_and_say_so():
+    player = Player(np.array([0.0, 1.5, -2.0, 0.5]))
+    assert "2 of 4 samples beyond ±1 are clipped." in player._repr_html_()
+    assert decode_sound(player)[1].max() <= 1
+
+
+@pytest.mark.parametrize("seconds", [1 / 16000, 0.001, 0.05, 0.39, 1, 2.3, 8, 14.999])
+def test_ticks_are_round_and_inside(seconds):
+    spans = Tree(Player(np.zeros(max(1, round(seconds * 16000))))._repr_html_()).all("span")
+    ticks = [span for span in spans if "style" in span]
+    assert 2 <= len(ticks) <= 9
+    for tick in ticks:
+        percent = float(re.fullmatch(r"left:([\d.]+)%", tick["style"])[1])
+        assert 0 <= percent <= 100.001
+        time = float(tick["data-label"].removesuffix(" s"))
+        assert time == pytest.approx(percent / 100 * seconds, rel=1e-3, abs=1e-9)
+        assert len(tick["data-label"]) <= 9
+    assert ticks[-1]["data-label"].endswith(" s")
+
+
+def test_the_same_player_gives_the_same_html():
+    first, second = (Player(noise(1), text="x", log_mel=log_mel(1)) for _ in range(2))
+    assert first._repr_html_() == second._repr_html_()
+    assert repr(Player(noise(1), text="a" * 50)).endswith(f"text='{'a' * 39}…')")
+
+
+@pytest.mark.parametrize(
+    ("waveform", "options", "message"),
+    [
+        (np.zeros(0), {}, r"waveform: shape \(0,\)"),
+        (np.zeros((1, 100)), {}, r"waveform: shape \(1, 100\); use \(samples\)"),
+        (torch.zeros(()), {}, r"waveform: shape \(\)"),
+        (np.array([0.0, np.nan, np.inf]), {}, "waveform: 2 of 3 values are NaN or infinite"),
+        (np.zeros(9, dtype=np.int16), {}, "waveform: int16; use float"),
+        (torch.zeros(9, dtype=torch.int16), {}, "waveform: int16; use float"),
+        (np.zeros(9), {"sample_rate": 0}, "sample_rate=0"),
+        (np.zeros(9), {"sample_rate": -8000}, "sample_rate=-8000"),
+        (np.zeros(9), {"sample_rate": 0.5}, "sample_rate=0.5"),
+        (np.zeros(9), {"sample_rate": 9000, "compress": True}, "sample_rate=9000: MP3"),
+        (np.zeros(9), {"max_seconds": 0}, "max_seconds=0"),
+        (np.zeros(9), {"max_seconds": float("nan")}, "max_seconds=nan"),
+        (np.zeros(9), {"log_mel": np.zeros((1, 80, 2))}, r"log_mel: shape \(1, 80, 2\)"),
+        (np.zeros(9), {"log_mel": np.zeros((80, 0))}, r"log_mel: shape \(80, 0\)"),
+        (np.zeros(9), {"log_mel": np.full((2, 2), -np.inf)}, "log_mel: 4 of 4 values"),
+    ],
+)
+def test_bad_input_is_named(waveform, options, message, unchecked_types):
+    with pytest.raises(ValueError, match=message):
+        Player(waveform, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_edge_inputs_render(dtype):
+    waveform = torch.zeros(1, dtype=dtype, requires_grad=True)
+    Tree(Player(waveform, 8000, log_mel=torch.zeros(1, 1, dtype=dtype))._repr_html_())
