@@ -1,4 +1,4 @@
-"""The command line: python -m asrlib doctor | train | evaluate | transcribe."""
+"""The command line: python -m asrlib doctor | train | evaluate | transcribe | figures."""
 
 import argparse
 import json
@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--checkpoint", help="file, run folder or name (default: newest run)")
     transcribe.add_argument("--times", action="store_true", help="a line a word, with seconds")
     transcribe.set_defaults(run=_transcribe)
+
+    figures = commands.add_parser("figures", help="redraw the stored figures from their results")
+    figures.set_defaults(run=_figures)
     return parser
 
 
@@ -102,6 +105,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> None:
     import torch
 
+    from asrlib.features import FeatureConfig
     from asrlib.model import ModelConfig, parameter_count
     from asrlib.training import TrainConfig, Trainer
 
@@ -114,7 +118,13 @@ def _train(options: argparse.Namespace) -> None:
     train_set, validation_set = _training_data(options.data, options.download)
     folder = options.folder or _runs() / f"{options.preset}-{Path(options.data).stem}"
     trainer = Trainer(
-        model_config, config, train_set, validation_set, folder=folder, device=options.device
+        model_config,
+        config,
+        train_set,
+        validation_set,
+        folder=folder,
+        feature_config=FeatureConfig.preset(options.preset),
+        device=options.device,
     )
     print(f"learn from  {train_set}\nchoose on   {validation_set}")
     print(
@@ -166,6 +176,13 @@ def _transcribe(options: argparse.Namespace) -> int:
             for word in transcript.words:
                 print(f"  {word.start:7.2f} {word.end:7.2f}  {word.confidence:4.2f}  {word.text}")
     return 2 if failed else 0
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from asrlib.plots.readme import redraw
+
+    for path in redraw():
+        print(path)
 
 
 def _setting(text: str, names: list[str]) -> tuple[str, object]:

@@ -274,7 +274,7 @@ class Manifest(Corpus):
 
 
 class MiniSpeech(Manifest):
-    """The embedded corpus: synthetic speech of many voices reading sentences of 68 words.
+    """The embedded corpus: synthetic speech of many voices reading sentences of 40 words.
 
     Example:
         >>> train, test = MiniSpeech("train"), MiniSpeech("test")

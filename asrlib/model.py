@@ -95,8 +95,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "residual_blocks": 1,
         "time_stride": 4,
         "frequency_stride": 4,
-        "rnn_layers": 2,
-        "rnn_size": 128,
+        "rnn_layers": 1,
+        "rnn_size": 192,
     },
 }
 

@@ -11,6 +11,7 @@ import torch
 
 from asrlib.corpus import MiniSpeech, check_disjoint
 from asrlib.evaluation import evaluate
+from asrlib.features import FeatureConfig
 from asrlib.metrics import bootstrap_interval
 from asrlib.model import ModelConfig, parameter_count
 from asrlib.training import TrainConfig, Trainer
@@ -37,7 +38,12 @@ def test_tiny_learns_minispeech_on_one_thread():
     speed = gigaflops()
     began = time.process_time()
     trainer = Trainer(
-        ModelConfig.preset("tiny"), TrainConfig.preset("tiny"), train, dev, device="cpu"
+        ModelConfig.preset("tiny"),
+        TrainConfig.preset("tiny"),
+        train,
+        dev,
+        feature_config=FeatureConfig.preset("tiny"),
+        device="cpu",
     )
     history = trainer.fit()
     seconds = time.process_time() - began

