@@ -86,7 +86,7 @@ def posteriors(
                 )
         axes.set(xlim=(0, seconds), ylim=(0, 1), xlabel="time (seconds)", ylabel="probability")
         axes.set_title(title, pad=18)
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2)
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
