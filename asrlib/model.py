@@ -219,7 +219,7 @@ class BidirectionalGRU(nn.Module):
         """Do the same with two forward reads, one of them of the reversed utterances.
 
         On the CPU torch's backward pass through a packed GRU fills a table as large as the whole
-        batch once a frame: it took two thirds of the training time of `tiny`.
+        batch once a frame: half of the training time on 5-second clips, measured.
         """
         lengths = lengths.to(x.device)
         frames = torch.arange(x.shape[1], device=x.device)

@@ -41,7 +41,8 @@ class Transcript:
 
     Attributes:
         text: the transcript, lower case.
-        words: its words with times. CTC peaks lag: expect errors of some 50 ms.
+        words: its words with times. CTC may spell a
+            letter some frames beside its sound, so they are rough.
     """
 
     text: str
