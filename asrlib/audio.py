@@ -16,6 +16,8 @@ import torchaudio.functional
 from jaxtyping import Float32
 from torch import Tensor
 
+from asrlib.files import atomic_file
+
 SAMPLE_RATE = 16_000  # Hz
 
 
@@ -175,6 +177,5 @@ def write(
     path = Path(path)
     if path.suffix.lower() != ".wav":
         raise ValueError(f"{path}: write() makes WAV files; name it {path.stem}.wav")
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(wav_bytes(waveform, sample_rate))
-    os.replace(part, path)
+    with atomic_file(path) as part:
+        part.write_bytes(wav_bytes(waveform, sample_rate))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from asrlib.checkpoint import atomic_file
+from asrlib.files import atomic_file
 
 
 class History:

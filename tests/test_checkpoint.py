@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asrlib import checkpoint
-from asrlib.checkpoint import atomic_file, build_model, load_checkpoint, save_checkpoint
+from asrlib.checkpoint import build_model, load_checkpoint, save_checkpoint
 from asrlib.features import FeatureConfig
 from asrlib.model import ModelConfig, SpeechRecognitionModel
 
@@ -201,20 +201,6 @@ def test_a_full_disk_leaves_the_old_file_and_no_rubbish(saved, model, monkeypatc
     assert raised.value.errno == errno.ENOSPC
     assert saved.read_bytes() == before
     assert [file.name for file in saved.parent.iterdir()] == ["good.pt"]
-
-
-def test_an_interrupted_block_leaves_the_old_file_and_no_rubbish(tmp_path):
-    path = tmp_path / "note.txt"
-    path.write_text("old")
-    with pytest.raises(KeyboardInterrupt):
-        with atomic_file(path) as part:
-            part.write_text("ne")
-            assert path.read_text() == "old"  # not in place
-            raise KeyboardInterrupt
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-    with atomic_file(path) as part:
-        part.write_text("new")
-    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
 def test_missing_folders_are_made(tmp_path, model):
