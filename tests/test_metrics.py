@@ -1,42 +1,36 @@
-"""Error rates, against jiwer and against ten lines of dynamic programming."""
+"""Error rates, against jiwer, ten lines of dynamic programming, and all alignments there are."""
+
+import math
 
 import jiwer
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from asrlib.metrics import (
     ErrorRate,
+    PairedDifference,
     align_words,
     bootstrap_interval,
     character_error_rate,
+    edit_alignment,
+    paired_bootstrap,
     word_error_rate,
 )
-
-words = st.sampled_from(["a", "b", "c", "dog"])
-sentences = st.lists(words, max_size=8).map(" ".join)
-corpora = st.lists(st.tuples(sentences, sentences), min_size=1, max_size=5)
-
-
-def levenshtein(reference, hypothesis):
-    """The least number of substitutions, insertions and deletions."""
-    row = list(range(len(hypothesis) + 1))
-    for i, said in enumerate(reference, 1):
-        before, row[0] = row[0], i
-        for j, heard in enumerate(hypothesis, 1):
-            least = min(before + (said != heard), row[j] + 1, row[j - 1] + 1)
-            before, row[j] = row[j], least
-    return row[-1]
+from tests.transcripts import (
+    corpora,
+    levenshtein,
+    sentences,
+    split_corpus,
+    spoken,
+    two_systems,
+    words,
+)
 
 
 def errors(rate):
     return rate.substitutions + rate.insertions + rate.deletions
-
-
-def split_corpus(corpus):
-    references, hypotheses = map(list, zip(*corpus, strict=True))
-    assume(any(references))
-    return references, hypotheses
 
 
 def test_the_rate_is_of_the_corpus_not_the_mean_of_utterances():
@@ -201,3 +195,166 @@ def test_a_single_speaker_and_missing_labels_are_refused():
         bootstrap_interval(["a", "b"], ["a", "b"], ["ann", "ann"])
     with pytest.raises(ValueError, match="2 references, 1 speaker labels"):
         bootstrap_interval(["a", "b"], ["a", "b"], ["ann"])
+
+
+def test_the_interval_takes_the_speakers_in_their_order():
+    """The draws of a seed are published with the interval: they must not change with a version."""
+    corpus = speakers_of_unequal_skill(12)  # "speaker 10" sorts before "speaker 2"
+    references, hypotheses, names = corpus
+    order = sorted(set(names))
+    draws = np.random.default_rng(7).integers(12, size=(40, 12))
+    skill = np.array([int(name.split()[1]) % 4 / 10 for name in order])
+    expected = np.percentile(skill[draws].mean(axis=1), [5, 95])
+    found = bootstrap_interval(references, hypotheses, names, samples=40, seed=7, confidence=0.9)
+    assert found == pytest.approx(tuple(expected))
+
+
+def interval_of_two(references, hypotheses, names, **options):
+    return paired_bootstrap(references, hypotheses, references, names, **options)
+
+
+@pytest.mark.parametrize("interval", [bootstrap_interval, interval_of_two])
+def test_bad_options_and_labels_of_an_interval_are_refused(interval):
+    corpus = ["a", "b"], ["a", "x"], ["ann", "bob"]
+    for confidence in (95, 1, 0, -0.5, math.nan):
+        with pytest.raises(ValueError, match=f"confidence {confidence} .* 95 % is 0.95"):
+            interval(*corpus, confidence=confidence)
+    for samples in (0, -3):
+        with pytest.raises(ValueError, match=f"samples {samples} must be at least 1"):
+            interval(*corpus, samples=samples)
+    interval(*corpus, samples=1)
+    with pytest.raises(ValueError, match="at least 2 speakers"):
+        interval(["a", "b"], ["a", "b"], ["ann", "ann"])
+    with pytest.raises(ValueError, match="2 references, 3 speaker labels"):
+        interval(["a", "b"], ["a", "b"], ["ann", "bob", "bob"])
+    with pytest.raises(ValueError, match="2 references but 1 hypotheses"):
+        interval(["a", "b"], ["a"], ["ann", "bob"])
+    with pytest.raises(ValueError, match="no reference holds a word"):
+        interval(["", ""], ["a", "b"], ["ann", "bob"])
+
+
+def test_a_speaker_without_reference_words_does_not_divide_by_zero():
+    corpus = ["a b", ""], ["a x", "um"], ["ann", "bob"]
+    assert np.isfinite(bootstrap_interval(*corpus, samples=50)).all()
+
+
+# The alignment by hand.
+
+
+def all_alignments(reference, hypothesis):
+    """Every way to lay two sequences side by side, by recursion on the first column."""
+    if not reference and not hypothesis:
+        yield []
+    if reference and hypothesis:
+        kind = "equal" if reference[0] == hypothesis[0] else "substitute"
+        for rest in all_alignments(reference[1:], hypothesis[1:]):
+            yield [(kind, reference[0], hypothesis[0]), *rest]
+    if reference:
+        for rest in all_alignments(reference[1:], hypothesis):
+            yield [("delete", reference[0], None), *rest]
+    if hypothesis:
+        for rest in all_alignments(reference, hypothesis[1:]):
+            yield [("insert", None, hypothesis[0]), *rest]
+
+
+def cost(rows):
+    return sum(kind != "equal" for kind, _, _ in rows)
+
+
+short = st.lists(words, max_size=4)  # 4 against 4: 321 alignments
+
+
+@given(short, short)
+def test_the_alignment_by_hand_is_one_of_the_best_of_all(reference, hypothesis):
+    candidates = list(all_alignments(reference, hypothesis))
+    least = min(map(cost, candidates))
+    assert edit_alignment(reference, hypothesis) in [c for c in candidates if cost(c) == least]
+
+
+@given(sentences, sentences)
+def test_the_alignment_by_hand_has_as_many_errors_as_jiwers(reference, hypothesis):
+    output = jiwer.process_words(reference, hypothesis)
+    rows = edit_alignment(reference.split(), hypothesis.split())
+    assert cost(rows) == output.substitutions + output.insertions + output.deletions
+    assert cost(rows) == cost(align_words(reference, hypothesis))
+
+
+@given(st.text("ab c", max_size=12), st.text("ab c", max_size=12))
+def test_the_alignment_by_hand_works_on_characters(reference, hypothesis):
+    rows = edit_alignment(reference, hypothesis)
+    assert cost(rows) == levenshtein(reference, hypothesis)
+    assert "".join(said for _, said, _ in rows if said is not None) == reference
+    assert "".join(heard for _, _, heard in rows if heard is not None) == hypothesis
+
+
+def test_the_alignment_by_hand_resolves_ties_as_documented():
+    assert edit_alignment("ab", "bc") == [("substitute", "a", "b"), ("substitute", "b", "c")]
+    # Cheaper than three substitutions, whichever letter is the one deleted.
+    kinds = [kind for kind, _, _ in edit_alignment("aba", "bab")]
+    assert kinds == ["insert", "equal", "equal", "delete"]
+    assert edit_alignment("aa", "a") == [("delete", "a", None), ("equal", "a", "a")]
+    assert edit_alignment([], []) == []
+
+
+# Two systems on the same speakers.
+
+
+@given(spoken)
+def test_a_system_against_itself_makes_no_difference(corpus):
+    references, hypotheses, names = split_corpus(corpus)
+    assume(len(set(names)) > 1)
+    found = paired_bootstrap(references, hypotheses, hypotheses, names, samples=20)
+    assert found == PairedDifference(0.0, 0.0, 0.0, 0.5)
+
+
+def test_the_difference_is_antisymmetric():
+    references, a, b, names = two_systems()
+    one = paired_bootstrap(references, a, b, names, samples=500)
+    two = paired_bootstrap(references, b, a, names, samples=500)
+    assert one.difference == -two.difference
+    assert (one.low, one.high) == pytest.approx((-two.high, -two.low))
+    assert one.probability == pytest.approx(1 - two.probability)
+    assert one.probability not in (0.0, 0.5, 1.0)
+
+
+def test_a_better_second_system_makes_a_positive_difference():
+    references = ["a b", "c d", "e f"]
+    wrong, names = ["a x", "c x", "e x"], ["ann", "bob", "cy"]
+    better = paired_bootstrap(references, wrong, references, names, samples=100)
+    assert better == PairedDifference(0.5, 0.5, 0.5, 1.0)
+
+
+def test_the_paired_difference_equals_a_loop_over_draws():
+    references, a, b, names = two_systems()
+    found = paired_bootstrap(references, a, b, names, samples=80, seed=3, confidence=0.8)
+    order = sorted(set(names))
+    differences, score = [], 0.0
+    for draw in np.random.default_rng(3).integers(len(order), size=(80, len(order))):
+        rows = [i for k in draw for i, name in enumerate(names) if name == order[k]]
+        rate_a, rate_b = (
+            word_error_rate([references[i] for i in rows], [system[i] for i in rows]).rate
+            for system in (a, b)
+        )
+        differences.append(rate_a - rate_b)
+        score += 1.0 if rate_b < rate_a else 0.5 if rate_b == rate_a else 0.0
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(differences, [10, 90])))
+    assert found.probability == pytest.approx(score / 80)
+    whole = word_error_rate(references, a).rate - word_error_rate(references, b).rate
+    assert found.difference == pytest.approx(whole)
+
+
+def test_the_order_of_utterances_does_not_move_the_paired_interval():
+    corpus = two_systems()
+    backwards = [column[::-1] for column in corpus]
+    assert paired_bootstrap(*backwards, samples=300) == paired_bootstrap(*corpus, samples=300)
+
+
+def test_a_hard_voice_cancels_in_the_difference():
+    """Every speaker gains one word in ten: certain, though the two intervals overlap widely."""
+    references, better, names = speakers_of_unequal_skill(12)
+    worse = [" ".join(text.split()[:-1]) for text in better]
+    found = paired_bootstrap(references, worse, better, names, samples=500)
+    assert (found.low, found.high, found.probability) == pytest.approx((0.1, 0.1, 1.0))
+    low, _ = bootstrap_interval(references, worse, names, samples=500)
+    _, high = bootstrap_interval(references, better, names, samples=500)
+    assert low < high
