@@ -1,4 +1,4 @@
-"""The command line: python -m asrlib doctor | train | evaluate | transcribe | figures."""
+"""The command line: python -m asrlib doctor | train | evaluate | transcribe | align | ..."""
 
 import argparse
 import json
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--checkpoint", help="file, run folder or name (default: newest run)")
     evaluate.add_argument("--data", default="minispeech-test", help=SET_HELP)
+    _add_search(evaluate, beam=16, language_model="books")
     evaluate.add_argument("--show", type=int, default=5, help="how many transcripts to print")
     evaluate.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     evaluate.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -88,12 +89,45 @@ def _parser() -> argparse.ArgumentParser:
     transcribe = commands.add_parser("transcribe", help="write down what sound files say")
     transcribe.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3")
     transcribe.add_argument("--checkpoint", help="file, run folder or name (default: newest run)")
+    _add_search(transcribe, beam=0, language_model="none")
     transcribe.add_argument("--times", action="store_true", help="a line a word, with seconds")
     transcribe.set_defaults(run=_transcribe)
+
+    align = commands.add_parser("align", help="find when each word of a known text is said")
+    align.add_argument("file", metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    align.add_argument("text", metavar="TEXT", help="what is said in it")
+    align.add_argument("--checkpoint", help="file, run folder or name (default: newest run)")
+    align.add_argument(
+        "--format", choices=("table", "json", "textgrid"), default="table", help="what to print"
+    )
+    align.set_defaults(run=_align)
+
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="how fast is it on this machine?",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    benchmark.add_argument(
+        "what", choices=("decoding", "ctc"), help="beam searches, or the loss and its gradient"
+    )
+    benchmark.add_argument("--frames", type=int, help="of an utterance (1000; for ctc 400)")
+    benchmark.add_argument("--beam", type=int, default=50, help="beam size of all decoders")
+    benchmark.set_defaults(run=_benchmark)
 
     figures = commands.add_parser("figures", help="redraw the stored figures from their results")
     figures.set_defaults(run=_figures)
     return parser
+
+
+def _add_search(command: argparse.ArgumentParser, beam: int, language_model: str) -> None:
+    command.add_argument("--beam", type=int, default=beam, help="beam size; 0: greedy search")
+    command.add_argument(
+        "--language-model",
+        default=language_model,
+        help="books (comes with asrlib), an ARPA file, or none",
+    )
+    command.add_argument("--alpha", type=float, default=0.5, help="weight of the language model")
+    command.add_argument("--beta", type=float, default=1.0, help="added for each word")
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -138,35 +172,54 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     import torch
 
-    from asrlib.evaluation import evaluate
+    from asrlib.evaluation import Search, compare
     from asrlib.metrics import bootstrap_interval
     from asrlib.recognizer import Recognizer
 
     torch.set_num_threads(options.threads)
     recognizer = Recognizer.load(options.checkpoint or _newest_run(), device=options.device)
     corpus = _test_data(options.data)
-    result = evaluate(recognizer.model, recognizer.extractor, corpus)
+    searches = [Search(), Search(options.beam), _search(options)] if options.beam else [Search()]
+    searches = list(dict.fromkeys(searches))  # without a language model two are the same
+    results = compare(recognizer.model, recognizer.extractor, corpus, searches)
     print(corpus)
-    references = [u.text for u in result.utterances]
-    hypotheses = [h.text for h in result.hypotheses]
-    print(f"word error rate       {result.words}")
-    speakers = [u.speaker for u in result.utterances]
-    if len(set(speakers)) > 1:
-        low, high = bootstrap_interval(references, hypotheses, speakers)
-        print(f"  95 % interval       {100 * low:.1f} to {100 * high:.1f} % (other speakers)")
-    print(f"character error rate  {result.characters}")
-    for reference, hypothesis in list(zip(references, hypotheses))[: options.show]:
-        print(f"\n  said   {reference}\n  wrote  {hypothesis}")
+    references = [u.text for u in results[0].utterances]
+    speakers = [u.speaker for u in results[0].utterances]
+    print(
+        f"{'':14}{'WER':>7}{'95 % (other speakers)':>24}{'CER':>9}{'lost by search':>18}{'RTF':>8}"
+    )
+    for result in results:
+        hypotheses = [h.text for h in result.hypotheses]
+        interval = "one speaker"
+        if len(set(speakers)) > 1:
+            low, high = bootstrap_interval(references, hypotheses, speakers)
+            interval = f"{100 * low:.1f} to {100 * high:.1f} %"
+        wrong = sum(a.split() != b.split() for a, b in zip(references, hypotheses))
+        print(
+            f"{result.search!s:14}{100 * result.words.rate:5.1f} %{interval:>24}"
+            f"{100 * result.characters.rate:7.1f} %{f'{result.search_errors} of {wrong}':>18}"
+            f"{result.real_time_factor:8.3f}"
+        )
+        counts = result.words
+        print(
+            f"{'':14}{counts.substitutions} substituted, {counts.insertions} inserted,"
+            f" {counts.deletions} deleted of {counts.words} words"
+        )
+    for n, reference in enumerate(references[: options.show]):
+        print(f"\n  said   {reference}")
+        for result in results:
+            print(f"  {result.search!s:14} {result.hypotheses[n].text}")
 
 
 def _transcribe(options: argparse.Namespace) -> int:
     from asrlib.recognizer import Recognizer
 
     recognizer = Recognizer.load(options.checkpoint or _newest_run())
+    search = _search(options)
     failed = 0
     for file in options.files:
         try:
-            transcript = recognizer.transcribe(file)
+            transcript = recognizer.transcribe(file, search=search)
         except (ValueError, FileNotFoundError) as error:
             print(f"asrlib transcribe: {error}", file=sys.stderr)
             failed += 1
@@ -178,11 +231,69 @@ def _transcribe(options: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
+def _align(options: argparse.Namespace) -> None:
+    from asrlib import audio
+    from asrlib.recognizer import Recognizer
+    from asrlib.subtitles import to_json, to_textgrid
+
+    recognizer = Recognizer.load(options.checkpoint or _newest_run())
+    waveform = audio.read(options.file)
+    words = recognizer.align(waveform, options.text).words
+    if options.format == "json":
+        print(to_json(words))
+    elif options.format == "textgrid":
+        print(to_textgrid(words, round(len(waveform) / audio.SAMPLE_RATE, 3)), end="")
+    else:
+        for word in words:
+            print(f"{word.start:7.2f} {word.end:7.2f}  {word.confidence:4.2f}  {word.text}")
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    from asrlib import benchmark
+
+    print(
+        "one thread; the least processor time of several rounds in turns; calibration"
+        f" {benchmark.gigaflops():.0f} GFLOP/s"
+    )
+    if options.what == "ctc":
+        frames = options.frames or 400
+        print(f"{frames} frames, batch 8, 60 labels, 29 symbols: loss and gradient")
+        for row in benchmark.ctc(frames):
+            print(
+                f"{row['loss']:30}{1000 * row['seconds']:9.1f} ms{row['ratio']:7.2f} times torch;"
+                f" gradients differ by {row['difference']:.0e}"
+            )
+        return
+    frames = options.frames or 1000
+    print(f"{frames} frames, 29 symbols, beam {options.beam}")
+    rows = benchmark.decoding(frames, options.beam)
+    print(f"{'emissions':10}{'decoder':22}{'ms':>9}{'times ours':>12}  same text")
+    for row in rows:
+        milliseconds, same = 1000 * row["seconds"], "yes" if row["same"] else "no"
+        print(f"{row['kind']:10}{row['decoder']:22}{milliseconds:9.1f}{row['ratio']:12.2f}  {same}")
+    missing = {"fast-ctc-decode", "flashlight"} - {row["decoder"] for row in rows}
+    if missing:
+        print(f"not installed, so not timed: {', '.join(sorted(missing))}")
+
+
 def _figures(options: argparse.Namespace) -> None:
     from asrlib.plots.readme import redraw
 
     for path in redraw():
         print(path)
+
+
+def _search(options: argparse.Namespace):
+    from asrlib.evaluation import Search
+    from asrlib.fusion import Fusion
+    from asrlib.language_model import NGramModel
+
+    name = options.language_model
+    if name == "none":
+        return Search(options.beam)
+    arpa = name.endswith((".arpa", ".arpa.gz"))
+    model = NGramModel.load_arpa(name) if arpa else NGramModel.load(name)
+    return Search(options.beam or 16, Fusion(model, options.alpha, options.beta))
 
 
 def _setting(text: str, names: list[str]) -> tuple[str, object]:

@@ -1,8 +1,7 @@
 """A checkpoint that reads sound: files or arrays in, text and word times out."""
 
-import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,12 @@ from torch import Tensor
 
 from asrlib.audio import SAMPLE_RATE, as_waveform, read
 from asrlib.checkpoint import build_model, load_checkpoint
-from asrlib.decoding import greedy_search
+from asrlib.ctc import TokenSpan, forced_align
+from asrlib.evaluation import Search
 from asrlib.features import FeatureConfig, FeatureExtractor, frame_to_seconds
 from asrlib.model import SpeechRecognitionModel
-
-
-@dataclass(frozen=True)
-class Word:
-    """A recognized word.
-
-    Attributes:
-        text: the word.
-        start: of its first letter, in seconds.
-        end: of its last letter, in seconds.
-        confidence: geometric mean of its letters' probabilities, in [0, 1]; not calibrated.
-    """
-
-    text: str
-    start: float
-    end: float
-    confidence: float
+from asrlib.subtitles import Word, word_times
+from asrlib.text import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -121,13 +106,18 @@ class Recognizer:
         return self.model(features, lengths)[0][0].cpu()
 
     def transcribe(
-        self, audio: str | os.PathLike | Tensor | np.ndarray, sample_rate: int = SAMPLE_RATE
+        self,
+        audio: str | os.PathLike | Tensor | np.ndarray,
+        sample_rate: int = SAMPLE_RATE,
+        *,
+        search: Search = Search(),
     ) -> Transcript:
         """Recognize one recording.
 
         Args:
             audio: a sound file, or samples (samples,) or (samples, channels).
             sample_rate: of the samples, in Hz; a file knows its own.
+            search: greedy, or `Search(16, Fusion(NGramModel.load()))` with a language model.
 
         Returns:
             Text and words with times and confidences.
@@ -136,28 +126,52 @@ class Recognizer:
             FileNotFoundError: there is no such file.
             ValueError: no samples, NaN, or not a sound file; the message names it.
         """
-        if isinstance(audio, str | os.PathLike):
-            waveform = read(audio)
-        else:
-            waveform = as_waveform(audio, sample_rate)
+        waveform = _waveform(audio, sample_rate)
         log_probs = self.log_probs(waveform)
-        hypothesis = greedy_search(log_probs[None], torch.tensor([len(log_probs)]))[0]
-        config = self.model.config
-        hop = self.extractor.config.hop_length
-        clip_seconds = len(waveform) / SAMPLE_RATE  # the last frame may reach past it
+        hypothesis = search(log_probs[None], torch.tensor([len(log_probs)]))[0]
+        spans = [
+            TokenSpan(token, frame, frame + 1, float(log_probs[frame, token]))
+            for token, frame in zip(hypothesis.tokens, hypothesis.timesteps)
+        ]
+        return self._transcript(spans, waveform)
 
-        def seconds(frame: float) -> float:
-            return round(min(frame_to_seconds(frame, hop, config.time_stride), clip_seconds), 3)
+    def align(
+        self,
+        audio: str | os.PathLike | Tensor | np.ndarray,
+        text: str,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> Transcript:
+        """Find when each word of a known text is said.
 
-        words, letters = [], []  # letters of the current word: (character, frame, log-probability)
-        spelled = zip(hypothesis.text, hypothesis.tokens, hypothesis.timesteps, strict=True)
-        for character, token, frame in [*spelled, (" ", 0, 0)]:
-            if character != " ":
-                letters.append((character, frame, float(log_probs[frame, token])))
-            elif letters:
-                confidence = math.exp(sum(score for _, _, score in letters) / len(letters))
-                text = "".join(c for c, _, _ in letters)
-                start, end = seconds(letters[0][1]), seconds(letters[-1][1] + 1)
-                words.append(Word(text, start, end, round(confidence, 4)))
-                letters = []
+        Args:
+            audio: as in `transcribe`.
+            text: what is said, in the letters of the alphabet; case and surplus spaces are ignored.
+            sample_rate: of the samples, in Hz; a file knows its own.
+
+        Returns:
+            The text and its words with times; a low confidence says that a word was hardly heard.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: no usable sound, a character outside the alphabet, no text, or more letters
+                than the recording has frames for.
+        """
+        waveform = _waveform(audio, sample_rate)
+        targets = Tokenizer().encode(" ".join(text.lower().split()))
+        if not len(targets):
+            raise ValueError("no text to align: it holds no word")
+        return self._transcript(forced_align(self.log_probs(waveform), targets), waveform)
+
+    def _transcript(self, spans: list[TokenSpan], waveform: Tensor) -> Transcript:
+        config = self.extractor.config
+        hop = frame_to_seconds(1, config.hop_length, self.model.config.time_stride)
+        clip_seconds = round(len(waveform) / SAMPLE_RATE, 3)  # the last frame may reach past it
+        words = [
+            replace(word, start=min(word.start, clip_seconds), end=min(word.end, clip_seconds))
+            for word in word_times(spans, hop)
+        ]
         return Transcript(" ".join(word.text for word in words), words)
+
+
+def _waveform(audio: str | os.PathLike | Tensor | np.ndarray, sample_rate: int) -> Tensor:
+    return read(audio) if isinstance(audio, str | os.PathLike) else as_waveform(audio, sample_rate)

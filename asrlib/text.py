@@ -68,6 +68,7 @@ class Tokenizer:
             raise ValueError(f"alphabet {alphabet!r} holds a character twice")
         self.alphabet = alphabet
         self.vocab_size = len(alphabet) + 1
+        self._symbols = ["", *alphabet]  # the blank becomes nothing
         self._ids = {character: i + 1 for i, character in enumerate(alphabet)}
 
     def encode(self, text: str) -> Int64[Tensor, " labels"]:
@@ -102,11 +103,11 @@ class Tokenizer:
         Raises:
             ValueError: an id is out of range.
         """
-        ids = [int(i) for i in ids]
-        for i in ids:
+        ids = ids.tolist() if isinstance(ids, Tensor) else list(map(int, ids))
+        for i in ids and (min(ids), max(ids)):
             if not 0 <= i < self.vocab_size:
                 raise ValueError(f"id {i} is outside 0..{self.vocab_size - 1}")
-        return "".join(self.alphabet[i - 1] for i in ids if i != BLANK)
+        return "".join([self._symbols[i] for i in ids])
 
     def collapse(self, path_ids: Iterable[int] | Tensor) -> str:
         """Read a CTC path: merge repeats first, then drop blanks (Graves et al. 2006, section 3.1).

@@ -1,5 +1,6 @@
 """asrlib.evaluation: the order of the corpus, the counts, and the fraction of blanks."""
 
+import math
 import random
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from asrlib import evaluation
 from asrlib.batching import SpeechDataset, collate
 from asrlib.decoding import Hypothesis
-from asrlib.evaluation import Evaluation, count_blanks, evaluate
+from asrlib.evaluation import Evaluation, Search, compare, count_blanks, evaluate
 from asrlib.features import FeatureExtractor
+from asrlib.fusion import Fusion
+from asrlib.language_model import NGramModel
 from asrlib.metrics import ErrorRate, character_error_rate, word_error_rate
 from asrlib.model import ModelConfig, SpeechRecognitionModel
 from tests.tones import TEXTS, TINY, learned_by_heart, tone_corpus
@@ -146,3 +149,67 @@ def test_recognize_gives_the_networks_own_output(corpus):
     expected, expected_lengths = model(features, frame_lengths)
     assert torch.equal(log_probs, expected.detach()) and torch.equal(lengths, expected_lengths)
     assert not log_probs.requires_grad and TINY.vocab_size == log_probs.shape[-1]
+
+
+# ---- several searches side by side
+
+
+@pytest.mark.filterwarnings("ignore:order")  # eight short texts have no discounts
+def test_searches_are_compared_on_one_run_of_the_network(corpus, monkeypatch):
+    runs = []
+    original = evaluation.recognize
+    monkeypatch.setattr(evaluation, "recognize", lambda *a: runs.append(1) or original(*a))
+    model = Fusion(NGramModel.train(TEXTS), alpha=1.0, beta=0.0)
+    searches = [Search(), Search(8), Search(8, model)]
+    results = compare(*guesser(), corpus, searches, batch_seconds=3.1)
+    one_by_one = [compare(*guesser(), corpus, [search])[0] for search in searches]
+    assert len(runs) < 4 * len(one_by_one[0].utterances)
+    for search, result, alone in zip(searches, results, one_by_one, strict=True):
+        assert result.search is search
+        assert [u.id for u in result.utterances] == [u.id for u in corpus]
+        assert [h.text for h in result.hypotheses] == [h.text for h in alone.hypotheses]
+        assert (result.words, result.characters) == (alone.words, alone.characters)
+        assert result.real_time_factor > 0
+    assert [str(search) for search in searches] == ["greedy", "beam 8", "beam 8 + LM"]
+
+
+@pytest.mark.filterwarnings("ignore:order")
+def test_a_language_model_mends_what_was_hardly_heard(corpus):
+    """The network that knows the tones, heard through noise in its output."""
+    trainer = learned_by_heart()
+    torch.manual_seed(0)
+    noisy = evaluation.recognize
+
+    def hard_of_hearing(*given):
+        log_probs, lengths = noisy(*given)
+        return (0.3 * log_probs + torch.randn_like(log_probs)).log_softmax(-1), lengths
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "recognize", hard_of_hearing)
+        fusion = Fusion(NGramModel.train(TEXTS), alpha=1.0, beta=0.0)
+        searches = [Search(), Search(16, fusion)]
+        plain, helped = compare(trainer.average, trainer.extractor, corpus, searches)
+    assert helped.words.rate < plain.words.rate / 2
+
+
+def test_errors_of_the_search_are_told_from_errors_of_the_model():
+    log_probs = torch.tensor([[[0.6, 0.4], [0.6, 0.4]]]).log()
+    log_probs = torch.nn.functional.pad(log_probs, (0, 27), value=-30.0)
+    greedy, beam = Search(), Search(4)
+    lengths = torch.tensor([2])
+    assert greedy(log_probs, lengths)[0].text == "" and beam(log_probs, lengths)[0].text == " "
+    empty, space = (beam.text_scores(log_probs, lengths, [text])[0] for text in ("", " "))
+    assert math.exp(empty) == pytest.approx(0.36) and math.exp(space) == pytest.approx(0.64)
+    # "a" is what was said, more probable than what greedy search wrote:
+    sound = torch.full((1, 2, 29), -30.0)
+    sound[0, :, 0], sound[0, :, 3] = math.log(0.6), math.log(0.4)
+    lost = evaluation._search_errors
+    assert lost(greedy, sound, lengths, ["a"], greedy(sound, lengths)) == 1
+    assert lost(beam, sound, lengths, ["a"], beam(sound, lengths)) == 0  # found
+    assert lost(beam, sound, lengths, ["b"], beam(sound, lengths)) == 0  # the model's fault
+    assert lost(greedy, sound, lengths, ["aaaa"], greedy(sound, lengths)) == 0  # no path at all
+
+
+def test_a_language_model_without_a_beam_is_refused():
+    with pytest.raises(ValueError, match="give a beam_size"):
+        Search(0, Fusion(NGramModel.train(TEXTS)))

@@ -13,11 +13,16 @@ PACKAGE = ROOT / "asrlib"
 # From the ground up. A new module gets its place here, and in the table of the layout.
 ORDER = (
     "text",
+    "files",
     "audio",
     "metrics",
+    "atlas",
     "features",
     "ctc",
+    "kneser_ney",
+    "arpa",
     "language_model",
+    "fusion",
     "model",
     "download",
     "corpus",

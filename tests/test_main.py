@@ -1,5 +1,6 @@
 """The command line: one clear sentence and exit code 2 for bad input, the whole road for good."""
 
+import json
 import math
 
 import pytest
@@ -37,9 +38,30 @@ def test_train_evaluate_transcribe_in_a_row(manifest, capsys):
     code, said = run(capsys, *train)
     assert code == 0 and "going on" in said.out and "epoch   1/1" not in said.out
     code, said = run(capsys, "evaluate", "--data", manifest, "--show", 2)
-    assert code == 0 and "word error rate" in said.out and said.out.count("  said ") == 2
+    assert code == 0 and said.out.count("  said ") == 2
+    for name in ("greedy", "beam 16", "beam 16 + LM"):  # in the table, and in each example
+        assert sum(line[:16].strip() == name for line in said.out.splitlines()) >= 2
+        assert f"\n{name} " in said.out
+    assert "lost by search" in said.out and "RTF" in said.out
+    search = ("--beam", 2, "--language-model", "none", "--show", 0)
+    code, said = run(capsys, "evaluate", "--data", manifest, *search)
+    assert code == 0 and "beam 2" in said.out and "LM" not in said.out
     code, said = run(capsys, "transcribe", manifest.parent / "0.wav", "--times")
     assert code == 0 and said.out.startswith(str(manifest.parent / "0.wav"))
+    with_model = ("transcribe", manifest.parent / "0.wav", "--language-model", "books")
+    code, said = run(capsys, *with_model)
+    assert code == 0 and said.out.startswith(str(manifest.parent / "0.wav"))
+    code, said = run(capsys, *with_model[:-1], "gone.arpa")
+    assert code == 2 and "gone.arpa" in said.err
+    code, said = run(capsys, "align", manifest.parent / "0.wav", "clip a")
+    assert code == 0 and [line.split()[-1] for line in said.out.splitlines()] == ["clip", "a"]
+    align = ("align", manifest.parent / "0.wav", "clip a", "--format")
+    code, said = run(capsys, *align, "json")
+    assert code == 0 and [word["text"] for word in json.loads(said.out)] == ["clip", "a"]
+    code, said = run(capsys, *align, "textgrid")
+    assert code == 0 and 'text = "clip"' in said.out and "xmax = 3.0" in said.out
+    code, said = run(capsys, "align", manifest.parent / "0.wav", "too long a text " * 9)
+    assert code == 2 and "output frames, there are 76" in said.err
 
 
 @pytest.mark.parametrize(
@@ -56,6 +78,7 @@ def test_train_evaluate_transcribe_in_a_row(manifest, capsys):
         (["evaluate", "--checkpoint", "nothing"], "no checkpoint 'nothing'"),
         (["evaluate"], "no trained recognizer in"),
         (["transcribe", "x.wav"], "no trained recognizer in"),
+        (["align", "x.wav", "hello"], "no trained recognizer in"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_nothing_is_written(manifest, capsys, arguments, sentence):
@@ -84,7 +107,9 @@ def test_bad_files_are_named_and_the_good_ones_are_transcribed(manifest, capsys)
     assert said.out.startswith(str(folder / "1.wav"))
 
 
-@pytest.mark.parametrize("command", ["doctor", "train", "evaluate", "transcribe"])
+@pytest.mark.parametrize(
+    "command", ["doctor", "train", "evaluate", "transcribe", "align", "benchmark"]
+)
 def test_help_is_there(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -109,3 +134,12 @@ def test_doctor_names_what_is_missing(capsys, monkeypatch):
     monkeypatch.setattr("asrlib.doctor.NEEDED", ("torch", "no-such-package"))
     code, said = run(capsys, "doctor")
     assert code == 2 and "no-such-package is missing: pip install no-such-package" in said.out
+
+
+def test_the_benchmark_prints_a_row_for_each_decoder(capsys):
+    code, said = run(capsys, "benchmark", "decoding", "--frames", 20, "--beam", 3)
+    assert code == 0 and "GFLOP/s" in said.out
+    for name in ("greedy search", "beam search", "readable beam search", "fast-ctc-decode"):
+        assert sum(line[10:].startswith(f"{name} ") for line in said.out.splitlines()) == 3
+    code, said = run(capsys, "benchmark", "ctc", "--frames", 150)
+    assert code == 0 and "asrlib.ctc.ctc_loss" in said.out and "times torch" in said.out
