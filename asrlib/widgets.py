@@ -38,6 +38,9 @@ class Player:
         max_seconds: a longer sound is cut here, and the player says so.
         compress: store MP3 (40 kbit/s at 16 kHz) in place of 16-bit WAV (256 kbit/s); after a jump
             its sound is up to 0.07 s behind the cursor (Chromium, measured), WAV is exact.
+        keep_sound: False marks a sound that must not be stored in a notebook that is given away
+            (real people, LibriSpeech): `python -m tests.notebooks` takes it out and leaves the
+            pictures and the text.
 
     Raises:
         ValueError: the waveform is empty, not one-dimensional, not float or not finite; log_mel is
@@ -64,6 +67,7 @@ class Player:
         title: str = "",
         max_seconds: float = 15.0,
         compress: bool = False,
+        keep_sound: bool = True,
     ) -> None:
         if sample_rate != int(sample_rate) or sample_rate <= 0:
             raise ValueError(f"sample_rate={sample_rate}; it must be a whole number above 0")
@@ -74,6 +78,7 @@ class Player:
         waveform = _finite("waveform", waveform, ("samples",))
         samples = int(min(len(waveform), max(1, max_seconds * sample_rate)))
         self.text, self.title, self.compress = text, title, compress
+        self.keep_sound = keep_sound
         self.waveform, self.sample_rate = waveform[:samples], int(sample_rate)
         self.seconds, self.full_seconds = samples / sample_rate, len(waveform) / sample_rate
         self.log_mel = None
@@ -95,7 +100,8 @@ class Player:
         if self.log_mel is not None:
             pictures += self._log_mel_picture()
         text = f'<p class="asrlib-transcript" dir="auto">{_escape(self.text)}</p>'
-        return f"""<div class="asrlib-player" data-duration="{self.seconds!r}" role="group" \
+        keep = "" if self.keep_sound else ' data-keep-sound="no"'
+        return f"""<div class="asrlib-player" data-duration="{self.seconds!r}"{keep} role="group" \
 aria-label="{_escape("Sound " + self.title[:80]).strip()}">
 <style>{_asset("player.css")}</style>
 <div class="asrlib-head"><div class="asrlib-title" dir="auto">{_escape(self.title)}</div>

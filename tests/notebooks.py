@@ -24,6 +24,12 @@ ADDRESS = re.compile(
 CLAIM_IN_PROSE = re.compile(r"\*\*([\d.,]+)[^*]*\*\*<!--claim:([\w-]+)-->")
 CLAIM_PROVED = re.compile(r"^claim ([\w-]+) = ([-\d.]+)", re.MULTILINE)
 
+# A sound that must not be stored, in a player that says so.
+UNKEPT_SOUND = re.compile(
+    r'(<div class="asrlib-player"[^>]*data-keep-sound="no".*?)<audio[^>]*></audio>', re.DOTALL
+)
+NOT_STORED = '<p class="asrlib-note">The sound is not stored here: run this cell to listen.</p>'
+
 # Keep the loopback interface, which kernel and notebook talk over, and cut everything else.
 NO_NETWORK = ["unshare", "-rn", "sh", "-c", 'ip link set lo up; exec "$@"', "_"]
 
@@ -97,6 +103,9 @@ def normalize(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             count += 1
             cell.execution_count = count
             for output in cell.outputs:
+                markup = output.get("data", {}).get("text/html")
+                if markup:
+                    output.data["text/html"] = UNKEPT_SOUND.sub(rf"\1{NOT_STORED}", "".join(markup))
                 if "execution_count" in output:
                     output.execution_count = count
     notebook.nbformat, notebook.nbformat_minor = 4, 5

@@ -5,14 +5,17 @@ import json
 import re
 
 import nbformat
+import numpy as np
 import pytest
 
+from asrlib.widgets import Player
 from tests.notebooks import (
     ADDRESS,
     NOTEBOOKS,
     ROOT,
     can_cut_the_network,
     execute,
+    normalize,
     repository,
     streams,
     unproved_claims,
@@ -146,6 +149,29 @@ def test_no_stray_placeholder_outside_pyproject_and_what_it_feeds():
         ):
             continue
         assert f"github.com/{owner}/" not in file.read_text(), relative
+
+
+def test_a_sound_that_must_not_be_kept_is_taken_out_of_its_player_only():
+    tone = np.sin(np.arange(1600) / 5).astype(np.float32)
+    players = [Player(tone, text="kept"), Player(tone, text="real", keep_sound=False)]
+    outputs = [
+        nbformat.v4.new_output("display_data", data={"text/html": player._repr_html_()})
+        for player in [*players, players[0]]
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=outputs)])
+    for _ in range(2):  # twice is as good as once
+        notebook = normalize(notebook)
+        kept = [output.data["text/html"] for output in notebook.cells[0].outputs]
+        assert ["data:audio" in markup for markup in kept] == [True, False, True]
+    assert "run this cell to listen" in kept[1] and ">real</p>" in kept[1]
+    assert kept[0] == players[0]._repr_html_()
+
+
+def test_no_stored_player_holds_a_sound_that_must_not_be_kept(notebook):
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            markup = "".join(output.get("data", {}).get("text/html", ""))
+            assert not ('data-keep-sound="no"' in markup and "data:audio" in markup)
 
 
 def test_stored_sound_is_small(path):

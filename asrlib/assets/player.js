@@ -13,6 +13,7 @@
 
   function setUp(player) {
     const audio = player.querySelector("audio");
+    if (!audio) return; // the sound was not stored: the pictures and the text remain
     const figure = player.querySelector(".asrlib-figure");
     const duration = Number(player.dataset.duration);
 
