@@ -210,7 +210,7 @@ def batch_loader(
         >>> dev = MiniSpeech("dev")
         >>> sampler = LengthBucketSampler([u.duration_seconds for u in dev], batch_seconds=30)
         >>> sum(len(batch.utterances) for batch in batch_loader(SpeechDataset(dev), sampler))
-        40
+        60
     """
     return DataLoader(
         dataset, batch_sampler=sampler, collate_fn=_collate_readable, num_workers=workers

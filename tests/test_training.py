@@ -19,6 +19,7 @@ from asrlib import training
 from asrlib.batching import LengthBucketSampler, SpeechDataset, batch_loader
 from asrlib.checkpoint import build_model, load_checkpoint
 from asrlib.corpus import Corpus
+from asrlib.ctc import ctc_loss
 from asrlib.decoding import Hypothesis
 from asrlib.evaluation import Evaluation, evaluate
 from asrlib.features import FeatureConfig, FeatureExtractor
@@ -681,6 +682,20 @@ def test_a_text_without_a_path_gives_zero_loss_and_zero_gradient():
     one = torch.tensor([6]), torch.tensor([[5, 6]]), torch.tensor([2])
     ctc_losses(alone.log_softmax(-1), *one).sum().backward()
     assert torch.allclose(logits.grad[1:], alone.grad) and alone.grad.abs().max() > 0
+
+
+def test_the_loss_is_the_one_that_asrlib_ctc_derives():
+    torch.manual_seed(0)
+    ours = torch.randn(3, 40, 29, requires_grad=True)
+    theirs = ours.detach().clone().requires_grad_()
+    lengths, labels = torch.tensor([40, 25, 12]), torch.tensor([12, 0, 9])
+    targets = torch.randint(1, 29, (3, 12))
+    losses = ctc_losses(theirs.log_softmax(-1), lengths, targets, labels)
+    derived = ctc_loss(ours.log_softmax(-1).transpose(0, 1), targets, lengths, labels)
+    torch.testing.assert_close(losses, derived)
+    losses.sum().backward()
+    derived.sum().backward()
+    torch.testing.assert_close(theirs.grad, ours.grad, rtol=1e-4, atol=1e-4)
 
 
 def test_files_that_vanish_do_not_stop_a_run(tmp_path, capsys):

@@ -46,8 +46,7 @@ TRAIN_VOICES = (  # all the others but af_nicole, who whispers
     "af_alloy af_aoede af_bella af_heart af_jessica af_nova af_river bf_isabella bf_lily "
     "am_adam am_echo am_liam am_onyx am_puck am_santa bm_daniel bm_fable"
 ).split()
-BLENDS = 34  # further voices of train, mixed from those
-SECOND_READINGS = 340  # sentences of train that one of the mixed voices reads as well
+BLENDS = 44  # further voices of train, mixed from those
 FLITE_VOICES = {"flite_slt": "F US", "flite_rms": "M US", "flite_awb": "M UK"}
 
 
@@ -120,9 +119,7 @@ def plan(sentences: dict[str, list[str]], seed: int) -> list[Clip]:
         readings += [("test", TEST_VOICES[k], text) for k in (first_reader, second)]
     readings += zip(repeat("dev"), cycle(DEV_VOICES), texts["dev"])
     readings += zip(repeat("unseen"), cycle(FLITE_VOICES), texts["test"][:36])
-    readings += zip(repeat("train"), cycle(TRAIN_VOICES), texts["train"])
-    blends = make_blends(BLENDS, rng)
-    readings += zip(repeat("train"), cycle(blends), texts["train"][:SECOND_READINGS])
+    readings += zip(repeat("train"), cycle(TRAIN_VOICES + make_blends(BLENDS, rng)), texts["train"])
     speeds = np.round(rng.uniform(*SPEEDS, len(readings)), 2)
     peaks = np.round(rng.uniform(*PEAKS_DBFS, len(readings)), 1)
     return [Clip(*r, float(s), float(p)) for r, s, p in zip(readings, speeds, peaks)]
