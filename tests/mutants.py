@@ -98,6 +98,7 @@ MUTANTS = (
         "return len(targets) + int((targets[1:] == targets[:-1]).sum())",
         "return len(targets)",
         "test_ctc",
+        "required or needed or few",
     ),
     Mutant(
         "Viterbi prefers the step where staying ties, but adds the stay",
@@ -105,6 +106,7 @@ MUTANTS = (
         "best, came_from[t] = ways.max(dim=0)",
         "best, came_from[t] = ways.amax(dim=0), (ways[1] >= ways[0]).long()",
         "test_ctc",
+        "align",
     ),
     Mutant(
         "Viterbi skips between equal letters",
@@ -112,6 +114,7 @@ MUTANTS = (
         "score[1:-1], score[:-2] + no_skip])",
         "score[1:-1], score[:-2]])",
         "test_ctc",
+        "align",
     ),
     # From frames to text.
     Mutant(
@@ -163,6 +166,7 @@ MUTANTS = (
         "newer = joins > label[child]",
         "newer = joins > np.inf",
         "test_decoding",
+        "letter",
     ),
     Mutant(
         "the language model is counted twice in a new prefix",
@@ -170,6 +174,7 @@ MUTANTS = (
         "self.rank[slots] = self.rank[parent] + self.extra[parent, token]",
         "self.rank[slots] = self.rank[parent] + 2 * self.extra[parent, token]",
         "test_decoding",
+        "language_model",
     ),
     Mutant(
         "the end of the sentence is not scored",
@@ -177,6 +182,7 @@ MUTANTS = (
         "score = score + self.rank + self.fusion.finish(self.states)",
         "score = score + self.rank",
         "test_decoding",
+        "language_model",
     ),
     Mutant(
         "what a word was charged in advance is not paid back",
@@ -399,6 +405,11 @@ def plant(mutant: Mutant, folder: Path) -> None:
 def run_tests(mutant: Mutant, folder: Path) -> None:
     """In a fork: run the tests on the copy and exit with pytest's code."""
     import pytest
+    from hypothesis import Phase, settings
+
+    # The first counterexample will do: no time for a smaller one.
+    few = {"deadline": None, "max_examples": 30, "derandomize": True}
+    settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate], **few)
 
     os.chdir(folder)
     sys.path[:] = [str(folder), *(p for p in sys.path if Path(p or ".").resolve() != ROOT)]
@@ -407,7 +418,8 @@ def run_tests(mutant: Mutant, folder: Path) -> None:
     out = os.open("output.txt", os.O_WRONLY | os.O_CREAT)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", f"tests/{mutant.tests}.py"]
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
+    arguments.append(f"tests/{mutant.tests}.py")
     os._exit(int(pytest.main(arguments + (["-k", mutant.only] if mutant.only else []))))
 
 
