@@ -85,12 +85,15 @@ class Lesson:
         Example:
             >>> Lesson().claim("answer", 42.0, full=(40, 45))
             claim answer = 42.0 (holds: 40 to 45)
+            >>> Lesson().claim("clips", 12, full=(10, 20))
+            claim clips = 12 (holds: 10 to 20)
         """
         low, high = smoke if self.smoke and smoke else full
         self.claims[name] = float(value)
         if not low <= value <= high:
             raise AssertionError(f"claim {name} = {value:.4g} is outside {low} to {high}")
-        print(f"claim {name} = {value:.1f} (holds: {low} to {high})")
+        shown = value if isinstance(value, int) else f"{value:.1f}"  # a count has no decimals
+        print(f"claim {name} = {shown} (holds: {low} to {high})")
 
     def summary(self) -> None:
         """Print how many predictions were made and how many hit."""

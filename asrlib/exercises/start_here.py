@@ -63,3 +63,32 @@ def check_collapse(function: Callable[[str], str | None]) -> None:
             problem = problem or f"gave {result!r}, expected {text!r}{hint}"
             return say(False, f'"{path}" {problem}')
     return say(True, "repeats first, blanks second; that order is what lets 'll' survive")
+
+
+def check_word_errors(answer: float | None) -> None:
+    """Check the word error rate of "quick box slept in" for "the quick fox slept".
+
+    Args:
+        answer: the reader's fraction, or None.
+
+    Example:
+        >>> check_word_errors(0.5)
+        not yet: two of the three kinds are there; was a word missed, taken for another, invented?
+    """
+    if answer is None:
+        say(None, "")
+    elif abs(answer - 0.75) < 1e-6:
+        say(True, '"the" missed, "fox" became "box", "in" invented: 3 errors in 4 words')
+    elif abs(answer - 75) < 1e-6 or abs(answer - 3) < 1e-6:
+        say(False, "the right count; give it as a fraction of the words that were said")
+    elif abs(answer - 1) < 1e-6:
+        say(False, "compared place by place every word is wrong; line up the equal words first")
+    elif abs(answer - 0.25) < 1e-6:
+        say(False, "that counts words taken for another only; missed and invented ones count too")
+    elif abs(answer - 0.5) < 1e-6:
+        say(
+            False,
+            "two of the three kinds are there; was a word missed, taken for another, invented?",
+        )
+    else:
+        say(False, "(missed + taken for another + invented) / words said")
