@@ -1,6 +1,6 @@
 """From utterances to batches: padding, and buckets of like length so that little is padded.
 
-Padding every clip to the longest of dev-clean costs 4.7 times the useful work; buckets cost
+Padding every clip to the longest of dev-clean costs 4.5 times the useful work; buckets cost
 a few percent.
 """
 
