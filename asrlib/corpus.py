@@ -21,7 +21,7 @@ from asrlib.audio import read
 from asrlib.download import download_librispeech, librispeech_digests
 from asrlib.text import Tokenizer, normalize
 
-# Held out of dev-clean to choose everything on: 4 women and 4 men (LibriSpeech's SPEAKERS.TXT).
+# Held out of dev-clean to choose everything on: 4 listed as F, 4 as M (its SPEAKERS.TXT).
 HELD_OUT_SPEAKERS = ("1462", "2035", "3576", "6313", "1272", "2902", "5694", "7976")
 
 
