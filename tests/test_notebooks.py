@@ -37,7 +37,8 @@ def code_cells(notebook):
 
 
 def test_there_are_notebooks():
-    assert [path.name for path in NOTEBOOKS] == ["00_start_here.ipynb"]
+    names = ["00_start_here", "01_librispeech", "02_spectrograms", "03_text_and_batches"]
+    assert [path.stem for path in NOTEBOOKS] == names
 
 
 def test_the_network_can_be_cut_here_so_the_runs_below_prove_something():
@@ -181,3 +182,22 @@ def test_stored_sound_is_small(path):
             html = "".join(output.get("data", {}).get("text/html", ""))
             for sound in re.findall(r"data:audio/[^\"]+", html):
                 assert len(sound) <= 100_000
+
+
+def test_terms_are_in_the_glossary_and_the_glossary_has_no_others():
+    text = (ROOT / "notebooks" / "GLOSSARY.md").read_text(encoding="utf-8")
+    heads = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    assert heads == sorted(set(heads))
+    anchors = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+    used = set()
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            used |= set(re.findall(r"\]\(GLOSSARY\.md#([\w-]+)\)", cell.source))
+    assert used == anchors
+
+
+def test_links_to_files_lead_somewhere(path, notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", cell.source):
+                assert (path.parent / target).exists(), target
