@@ -5,7 +5,7 @@ Text is lower case everywhere in this package.
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Int64
@@ -55,17 +55,18 @@ class Tokenizer:
         'cat'
     """
 
-    def __init__(self, alphabet: str = ALPHABET) -> None:
+    def __init__(self, alphabet: Sequence[str] = ALPHABET) -> None:
         """Make a tokenizer.
 
         Args:
-            alphabet: the characters in the order of their ids, which begin at 1.
+            alphabet: the symbols in the order of their ids, which begin at 1. A list may hold
+                longer pieces, for a subclass that cuts texts into them (notebook 03).
 
         Raises:
-            ValueError: a character occurs twice.
+            ValueError: a symbol occurs twice.
         """
         if len(set(alphabet)) != len(alphabet):
-            raise ValueError(f"alphabet {alphabet!r} holds a character twice")
+            raise ValueError(f"alphabet {alphabet!r} holds a symbol twice")
         self.alphabet = alphabet
         self.vocab_size = len(alphabet) + 1
         self._symbols = ["", *alphabet]  # the blank becomes nothing

@@ -1,5 +1,6 @@
 """Every notebook runs from a clean kernel without a network, and is stored in normal form."""
 
+import ast
 import importlib
 import json
 import re
@@ -127,14 +128,18 @@ def test_setup_cells_are_one_and_the_same():
 
 
 def test_names_of_asrlib_that_it_imports_exist(notebook):
-    source = "\n".join(cell.source for cell in code_cells(notebook))
-    imports = re.findall(r"^from (asrlib[\w.]*) import \(?([^)]*?)\)?$", source, re.MULTILINE)
-    assert imports
-    for module, names in imports:
-        found = importlib.import_module(module)
-        for name in re.split(r"[,\s]+", names.strip()):
-            if not hasattr(found, name):
-                importlib.import_module(f"{module}.{name}")  # a module of its own, or an error
+    tree = ast.parse("\n".join(cell.source for cell in code_cells(notebook)))
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names += [(node.module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [(alias.name, None) for alias in node.names]
+    ours = [(module, name) for module, name in names if module.split(".")[0] == "asrlib"]
+    assert ours
+    for module, name in ours:
+        if not hasattr(importlib.import_module(module), name or "__name__"):
+            importlib.import_module(f"{module}.{name}")  # a module of its own, or an error
 
 
 def test_no_stray_placeholder_outside_pyproject_and_what_it_feeds():
