@@ -96,7 +96,7 @@ def character_bars(counts: Mapping[str, int]) -> tuple[Figure, str]:
                 fontsize=8,
             )
         axes.set_xticks(range(len(order)), [c.replace(" ", "␣") for c in order])
-        axes.set(ylabel="percent", xlim=(-0.7, len(order) - 0.3))
+        axes.set(ylabel="percent", xlim=(-0.7, len(order) - 0.3), ylim=(0, 1.12 * shares[0]))
         axes.set_title("characters of all transcripts (␣ is the space)")
     ranked = "".join(order).replace(" ", "␣")
     return figure, f"Bars: how often each character occurs, from most to least: {ranked}."
