@@ -277,6 +277,9 @@ class _CTCLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, log_probs, targets, input_lengths, target_lengths, blank):
         trellis = _trellis(log_probs.detach(), targets, input_lengths, target_lengths, blank)
+        if not ctx.needs_input_grad[0]:  # the loss alone needs one direction
+            alpha = _arrivals(trellis.labels, trellis.emissions) + trellis.emissions
+            return -_total(trellis, alpha)
         # Both directions in one loop: its cost lies in the number of calls, not in their size.
         mirrored = _mirrored(trellis)
         labels = torch.cat([trellis.labels, mirrored.labels])

@@ -29,7 +29,8 @@ class Hypothesis:
         tokens: ids without blanks.
         score: natural log; of the best path for greedy search, of the text (all its paths that the
             beam held, and the language model's share) for beam search.
-        timesteps: the output frame on which each token first appears, on the best path.
+        timesteps: the output frame on which each token first appears: on the best path for greedy
+            search, where most of the text's probability has it for beam search.
     """
 
     text: str
@@ -137,8 +138,7 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Search the likeliest texts, with a language model if there is one.
 
-    Nothing is pruned but the beam. On the CPU, in numpy, an utterance at a time: on networks of
-    this size it is the sound that takes the time, not the search.
+    Nothing is pruned but the beam. It works on the CPU, in numpy, one utterance at a time.
 
     Args:
         log_probs: natural log; rows past `lengths` are ignored.

@@ -83,7 +83,8 @@ class Evaluation:
         blank_fraction: share of real output frames on which the blank is likeliest.
         search: how the hypotheses were found.
         search_errors: wrong utterances whose true text would have scored better than what was
-            found: the search lost it. The other wrong ones are the model's fault.
+            found: the search lost it. The other wrong ones are the model's fault. None: not
+            counted.
         real_time_factor: seconds of work (features, network, search) a second of sound.
     """
 
@@ -93,7 +94,7 @@ class Evaluation:
     characters: ErrorRate
     blank_fraction: float
     search: Search = field(default_factory=Search)
-    search_errors: int = 0
+    search_errors: int | None = None
     real_time_factor: float = 0.0
 
     def worst(self) -> list[int]:
@@ -155,10 +156,10 @@ def evaluate(
         >>> evaluate(model, FeatureExtractor(), MiniSpeech("dev")[:4]).words.words > 10
         True
     """
-    return compare(model, extractor, corpus, [Search()], batch_seconds=batch_seconds)[0]
+    searches = [Search()]  # training calls this after each pass: it needs the rates only
+    return _run(model, extractor, corpus, searches, batch_seconds, count_search_errors=False)[0]
 
 
-@torch.no_grad()
 def compare(
     model: SpeechRecognitionModel,
     extractor: FeatureExtractor,
@@ -190,6 +191,19 @@ def compare(
         >>> [str(evaluation.search) for evaluation in both]
         ['greedy', 'beam 4']
     """
+    return _run(model, extractor, corpus, searches, batch_seconds, count_search_errors=True)
+
+
+@torch.no_grad()
+def _run(
+    model: SpeechRecognitionModel,
+    extractor: FeatureExtractor,
+    corpus: Sequence[Utterance] | SpeechDataset,
+    searches: Sequence[Search],
+    batch_seconds: float,
+    *,
+    count_search_errors: bool,
+) -> list[Evaluation]:
     model.eval()
     dataset = corpus if isinstance(corpus, SpeechDataset) else SpeechDataset(corpus)
     place = {utterance.id: n for n, utterance in enumerate(dataset.utterances)}
@@ -214,7 +228,8 @@ def compare(
             hypotheses = search(log_probs, lengths)
             seconds[n] += time.perf_counter() - began
             found[n] += hypotheses
-            lost[n] += _search_errors(search, log_probs, lengths, texts, hypotheses)
+            if count_search_errors:
+                lost[n] += _search_errors(search, log_probs, lengths, texts, hypotheses)
         blank, frames = blank + count_blanks(log_probs, lengths), frames + int(lengths.sum())
     if not utterances:
         raise ValueError("no utterance could be read")
@@ -234,7 +249,7 @@ def compare(
                 character_error_rate(references, texts),
                 blank / frames,
                 search,
-                lost[n],
+                lost[n] if count_search_errors else None,
                 (network_seconds + seconds[n]) / sound,
             )
         )

@@ -97,7 +97,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "frequency_stride": 4,
         "rnn_layers": 1,
         "rnn_size": 192,
-        "dropout": 0.3,  # with 0.1 it learns its 27 minutes by heart
+        "dropout": 0.3,  # with 0.1 it learned MiniSpeech by heart: RESULTS.md, run 1a
     },
 }
 

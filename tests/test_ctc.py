@@ -189,6 +189,14 @@ def test_the_dtype_is_kept_and_float32_is_close_to_float64():
     )
 
 
+@settings(max_examples=100)
+@given(batches())
+def test_the_loss_is_the_same_when_nobody_asks_for_a_gradient(batch):
+    log_probs = batch[0].log_softmax(-1)
+    alone = ctc_loss(log_probs, *batch[1:])
+    torch.testing.assert_close(alone, ctc_loss(log_probs.requires_grad_(), *batch[1:]).detach())
+
+
 def test_an_empty_batch_has_no_losses():
     nobody = torch.zeros(0, dtype=torch.long)
     assert ctc_loss(torch.zeros(5, 0, 4), torch.zeros(0, 3).long(), nobody, nobody).shape == (0,)

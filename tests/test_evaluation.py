@@ -170,7 +170,10 @@ def test_searches_are_compared_on_one_run_of_the_network(corpus, monkeypatch):
         assert [h.text for h in result.hypotheses] == [h.text for h in alone.hypotheses]
         assert (result.words, result.characters) == (alone.words, alone.characters)
         assert result.real_time_factor > 0
+        wrong = [h.text.split() != u.text.split() for u, h in zip(corpus, result.hypotheses)]
+        assert 0 <= result.search_errors <= sum(wrong)
     assert [str(search) for search in searches] == ["greedy", "beam 8", "beam 8 + LM"]
+    assert evaluate(*guesser(), corpus).search_errors is None  # not counted: nobody asked
 
 
 @pytest.mark.filterwarnings("ignore:order")
