@@ -5,14 +5,18 @@ in the package is checked by jaxtyping and beartype, so a tensor of the wrong sh
 first appears.
 """
 
+import os
 import random
 import sys
+from pathlib import Path
 
 import jaxtyping
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+from tests.browser import CHROMIUM, FLAGS, HEAD
 
 # is_pep484_tower: a whole number is a legal float, as everywhere in Python.
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
@@ -40,3 +44,47 @@ def fixed_seeds():
 def unchecked_types(monkeypatch):
     """Run without the shape checker, as readers do, to see the package's own messages."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium with a fake microphone; where there is none, the test is skipped."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"browser: {CHROMIUM} is absent (apt-get install chromium)")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="browser: playwright is absent (pip install playwright)"
+    )
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, tmp_path):
+    """Return a function that shows players as a static page; any script error fails the test."""
+    contexts, errors = [], []
+
+    def show(*fragments, width=1000, **options):
+        path = tmp_path / "page.html"
+        path.write_text("\n".join((HEAD, *fragments)), encoding="utf-8")
+        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, **options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("request", lambda r: r.url.startswith(("data:", "file:")) or errors.append(r.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield show
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def screenshot(tmp_path):
+    """Return a function that keeps a picture of a page."""
+    folder = Path(os.environ.get("ASRLIB_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda page, name, **options: page.screenshot(path=folder / f"{name}.png", **options)

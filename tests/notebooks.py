@@ -26,7 +26,7 @@ CLAIM_PROVED = re.compile(r"^claim ([\w-]+) = ([-\d.]+)", re.MULTILINE)
 
 # A sound that must not be stored, in a player that says so.
 UNKEPT_SOUND = re.compile(
-    r'(<div class="asrlib-player"[^>]*data-keep-sound="no".*?)<audio[^>]*></audio>', re.DOTALL
+    r'(<div class="asrlib-[^>]*data-keep-sound="no".*?)<audio[^>]*></audio>', re.DOTALL
 )
 NOT_STORED = '<p class="asrlib-note">The sound is not stored here: run this cell to listen.</p>'
 

@@ -1,45 +1,22 @@
-"""The player in a real browser: as a page of its own, and in JupyterLab with a running kernel.
-
-ASRLIB_SCREENSHOTS names a folder that keeps the pictures taken on the way.
-"""
+"""The player in a real browser: as a page of its own, and in JupyterLab with a running kernel."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 
 from asrlib.widgets import Player
+from tests.browser import CONTRASTS, NOTEBOOK, ROOT, notebook_page
 
-ROOT = Path(__file__).resolve().parents[1]
-START_HERE = ROOT / "notebooks" / "00_start_here.ipynb"
-JUPYTERLAB_SECONDS = 240  # for one notebook, from the server's start to the last check
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required "
-    "--use-fake-ui-for-media-stream --use-fake-device-for-media-stream"
-).split()
-
-if not CHROMIUM.exists():
-    pytest.skip(f"{CHROMIUM} is absent (apt-get install chromium)", allow_module_level=True)
 playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the Python package playwright is absent (pip install playwright)"
+    "playwright.sync_api", reason="browser: playwright is absent (pip install playwright)"
 )
 
-HEAD = "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+START_HERE = ROOT / "notebooks" / "00_start_here.ipynb"
+JUPYTERLAB_SECONDS = 240  # for one notebook, from the server's start to the last check
 HOSTILE_TITLE = "<img src=x onerror='window.__pwned = 1'> \u202eright to left"
 HOSTILE_TEXT = "</script><script>window.__pwned = 1</script><b>bold?</b> " + "unbroken" * 1250
 
@@ -67,60 +44,6 @@ WATCH = f"""(player, milliseconds) => new Promise(resolve => {{
   }};
   look();
 }})"""
-
-# Contrast of every piece of text with the background behind it (WCAG 2.2, relative luminance).
-CONTRASTS = """player => {
-  const parse = color => color.match(/[\\d.]+/g).map(Number);
-  const luminance = color => parse(color).slice(0, 3).map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const hasText = e => [...e.childNodes].some(node => node.nodeType === 3 && node.data.trim());
-  const texts = [...player.querySelectorAll("*")].filter(e => e.dataset.label || hasText(e));
-  return texts.filter(e => e.checkVisibility()).map(e => {
-    let ground = e.dataset.label ? e.parentElement : e;  // a tick's own background is its mark
-    while (parse(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
-    const a = luminance(getComputedStyle(e).color);
-    const b = luminance(getComputedStyle(ground).backgroundColor);
-    return [e.className, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
-  });
-}"""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(chromium, tmp_path):
-    """Return a function that shows players as a static page; any script error fails the test."""
-    contexts, errors = [], []
-
-    def show(*fragments, width=1000, **options):
-        path = tmp_path / "page.html"
-        path.write_text("\n".join((HEAD, *fragments)), encoding="utf-8")
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, **options))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("request", lambda r: r.url.startswith(("data:", "file:")) or errors.append(r.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield show
-    for context in contexts:
-        context.close()
-    assert errors == []
-
-
-@pytest.fixture
-def screenshot(tmp_path):
-    folder = Path(os.environ.get("ASRLIB_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return lambda page, name, **options: page.screenshot(path=folder / f"{name}.png", **options)
 
 
 def chirp(seconds=4.0, **options):
@@ -285,17 +208,6 @@ def test_stripped_as_on_github_nothing_dangles(open_page, screenshot):
 # --- JupyterLab -----------------------------------------------------------------------------------
 
 
-NOTEBOOK = "jupyterapp.shell.currentWidget.content"
-READY = """() => {
-  const session = window.jupyterapp?.shell?.currentWidget?.sessionContext;
-  return session?.isReady && session.session?.kernel?.connectionStatus === "connected";
-}"""
-RUN_ALL = """() => {
-  const done = jupyterapp.commands.execute("notebook:run-all-cells");
-  done.then(() => { window.ran = "to the end"; }, error => { window.ran = `not: ${error}`; });
-}"""
-
-
 def stand_in():
     """Return a small notebook: two players, the first below enough cells to be off screen."""
     make = (
@@ -313,66 +225,8 @@ def stand_in():
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
-@contextmanager
-def jupyterlab(folder, log):
-    """Run JupyterLab on `folder` with settings of its own; yield its address and token."""
-    settings = log.parent / "jupyter"
-    for plugin, value in {
-        "notebook-extension/tracker": {"autoStartDefaultKernel": True},  # else a dialog waits
-        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    }.items():
-        path = settings / f"config/lab/user-settings/@jupyterlab/{plugin}.jupyterlab-settings"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(value))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = os.urandom(8).hex()
-    environment = dict(os.environ, ASRLIB_PROFILE="smoke", PYTHONPATH=str(ROOT))
-    environment["IPYTHONDIR"] = str(settings / "ipython")
-    for name in ("config", "data", "runtime"):
-        environment[f"JUPYTER_{name.upper()}_DIR"] = str(settings / name)
-    command = [
-        sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip=127.0.0.1",
-        f"--port={port}", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
-        "--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]  # fmt: skip
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=2).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert server.poll() is None, log.read_text()[-3000:]
-                time.sleep(0.25)
-        yield address, token
-    finally:
-        server.terminate()  # lets it end its kernels, which run in process groups of their own
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
-            os.killpg(server.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        server.wait(10)
-
-
 @pytest.mark.parametrize("path", [None, START_HERE], ids=["stand_in", START_HERE.stem])
 def test_notebook_runs_in_jupyterlab_and_its_player_plays(chromium, tmp_path, screenshot, path):
-    end = time.monotonic() + JUPYTERLAB_SECONDS
     folder = tmp_path / "notebooks"
     folder.mkdir()
     copy = folder / (path.name if path else "stand_in.ipynb")
@@ -381,45 +235,15 @@ def test_notebook_runs_in_jupyterlab_and_its_player_plays(chromium, tmp_path, sc
     else:
         assert path.is_file(), f"{path} does not exist"
         shutil.copy(path, copy)
-    with jupyterlab(folder, tmp_path / "server.log") as (address, token):
-        page = chromium.new_page(viewport={"width": 1200, "height": 900})
-        page.set_default_timeout(1000 * JUPYTERLAB_SECONDS)
-        errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        try:
-            page.goto(f"{address}/doc/tree/{copy.name}?token={token}")
-            page.wait_for_function(READY)
-            page.evaluate(RUN_ALL)
-            page.wait_for_function("window.ran", timeout=1000 * max(1, end - time.monotonic()))
-            assert page.evaluate("window.ran") == "to the end"
-            cells = page.evaluate(f"{NOTEBOOK}.model.toJSON().cells")
-            check_cells(cells)
-            outputs = [json.dumps(cell.get("outputs", "")) for cell in cells]
-            shown = [i for i, output in enumerate(outputs) if "asrlib-player" in output]
-            assert shown, "no cell shows a player"
-            page.evaluate(f"{NOTEBOOK}.scrollToItem({shown[0]}, 'start')")
-            player = page.locator(".asrlib-player").first
-            playwright.expect(player).to_be_visible(timeout=20_000)
-            play_in_notebook(page, player, screenshot, copy.stem)
-            assert errors == []
-            assert time.monotonic() < end, f"took longer than {JUPYTERLAB_SECONDS} s"
-        except BaseException:
-            screenshot(page, f"jupyterlab_{copy.stem}_failed")
-            raise
-        finally:
-            page.close()
-
-
-def check_cells(cells):
-    """Fail unless every code cell ran, and none failed but those tagged to fail."""
-    for number, cell in enumerate(cells, 1):
-        if cell["cell_type"] != "code" or not "".join(cell["source"]).strip():
-            continue
-        assert cell["execution_count"], f"cell {number} did not run"
-        for output in cell["outputs"]:
-            expected = "raises-exception" in cell["metadata"].get("tags", [])
-            text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output.get("traceback", [])))
-            assert output["output_type"] != "error" or expected, f"cell {number} failed:\n{text}"
+    with notebook_page(chromium, folder, copy.name, seconds=JUPYTERLAB_SECONDS) as page:
+        cells = page.evaluate(f"{NOTEBOOK}.model.toJSON().cells")
+        outputs = [json.dumps(cell.get("outputs", "")) for cell in cells]
+        shown = [i for i, output in enumerate(outputs) if "asrlib-player" in output]
+        assert shown, "no cell shows a player"
+        page.evaluate(f"{NOTEBOOK}.scrollToItem({shown[0]}, 'start')")
+        player = page.locator(".asrlib-player").first
+        playwright.expect(player).to_be_visible(timeout=20_000)
+        play_in_notebook(page, player, screenshot, copy.stem)
 
 
 def play_in_notebook(page, player, screenshot, name):
