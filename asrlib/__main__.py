@@ -160,11 +160,14 @@ def _train(options: argparse.Namespace) -> None:
         feature_config=FeatureConfig.preset(options.preset),
         device=options.device,
     )
-    print(f"learn from  {train_set}\nchoose on   {validation_set}")
-    print(
-        f"{options.preset}: {parameter_count(trainer.model):,} parameters on {trainer.device},"
-        f" {trainer.total_steps} steps, in {folder}" + (" (going on)" if trainer.step else "")
-    )
+    if trainer.world.is_first:
+        print(f"learn from  {train_set}\nchoose on   {validation_set}")
+        many = f" and {trainer.world.size - 1} more" if trainer.world.size > 1 else ""
+        print(
+            f"{options.preset}: {parameter_count(trainer.model):,} parameters on {trainer.device}"
+            f"{many}, {trainer.total_steps} steps, in {folder}"
+            + (" (going on)" if trainer.step else "")
+        )
     minutes = options.max_minutes
     trainer.fit(stop_after_seconds=60 * minutes if minutes else None)
 

@@ -5,7 +5,7 @@ a few percent.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -193,13 +193,13 @@ class SpeechDataset(Dataset):
 
 
 def batch_loader(
-    dataset: SpeechDataset, sampler: LengthBucketSampler, *, workers: int = 0
+    dataset: SpeechDataset, batches: Iterable[list[int]], *, workers: int = 0
 ) -> DataLoader:
     """Read batches, in worker processes if asked for.
 
     Args:
         dataset: the utterances.
-        sampler: which go together.
+        batches: which go together: a `LengthBucketSampler`, or lists of indices.
         workers: processes that decode sound ahead; 0 decodes in this one.
 
     Returns:
@@ -213,7 +213,7 @@ def batch_loader(
         60
     """
     return DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=_collate_readable, num_workers=workers
+        dataset, batch_sampler=batches, collate_fn=_collate_readable, num_workers=workers
     )
 
 

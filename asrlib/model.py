@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -282,21 +282,28 @@ class SpeechRecognitionModel(nn.Module):
         )
 
     def forward(
-        self, features: Float[Tensor, "batch 1 n_mels frames"], lengths: Int[Tensor, " batch"]
-    ) -> tuple[Float32[Tensor, "batch frames_out vocab"], Int[Tensor, " batch"]]:
+        self,
+        features: Float[Tensor, "batch 1 n_mels frames"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        halfway: bool = False,
+    ) -> tuple[Tensor, ...]:
         """Recognize a batch.
 
         Args:
             features: normalized log-mels; frames past `lengths` may hold anything, even NaN.
             lengths: real frames of each utterance, at least 1. On the CPU this saves a wait for
                 the GPU.
+            halfway: return as well what the classifier would say of the GRU layer in the middle,
+                which InterCTC trains on (Lee and Watanabe 2021).
 
         Returns:
-            log_probs, natural log, float32; rows past an utterance's output length are
-            unspecified but finite. And the output lengths.
+            log_probs (batch, frames_out, vocab), natural log, float32; rows past an utterance's
+            output length are unspecified but finite. The output lengths (batch,). With `halfway`
+            the log-probabilities halfway, of the same shape.
 
         Raises:
-            ValueError: wrong shapes, or a length outside 1..frames.
+            ValueError: wrong shapes, a length outside 1..frames, or `halfway` with one GRU layer.
         """
         config = self.config
         if features.dim() != 4 or features.shape[1:3] != (1, config.n_mels):
@@ -311,6 +318,8 @@ class SpeechRecognitionModel(nn.Module):
             raise ValueError(
                 f"lengths {cpu_lengths.tolist()} must lie in 1..{features.shape[-1]} (frames)"
             )
+        if halfway and config.rnn_layers < 2:
+            raise ValueError("rnn_layers=1 has no layer halfway: InterCTC needs two or more")
         device_lengths = cpu_lengths.to(features.device)
         x = features
         for n, convolution in enumerate(self.stem):
@@ -324,10 +333,12 @@ class SpeechRecognitionModel(nn.Module):
         x = self.linear(x)  # -> (batch, frames_out, rnn_size)
 
         lengths_out = output_lengths(cpu_lengths, config)
-        for layer in self.rnn:
+        heard = []  # by the classifier: the last layer, and the one in the middle if asked for
+        for n, layer in enumerate(self.rnn, 1):
             x = layer(x, lengths_out)  # -> (batch, frames_out, 2 * rnn_size)
-        log_probs = self.classifier(x).float().log_softmax(dim=-1)  # -> (batch, frames_out, vocab)
-        return log_probs, lengths_out.to(torch.as_tensor(lengths).device)
+            if n == config.rnn_layers or (halfway and n == config.rnn_layers // 2):
+                heard.insert(0, self.classifier(x).float().log_softmax(dim=-1))  # -> (..., vocab)
+        return heard[0], lengths_out.to(torch.as_tensor(lengths).device), *heard[1:]
 
 
 def parameter_count(model: nn.Module) -> int:

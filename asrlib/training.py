@@ -3,7 +3,8 @@
 A run lives in a folder: `last.pt` (to go on), `best.pt` (lowest word error rate on the validation
 set), `history.jsonl` (a line a logged step and a line an epoch). Running the same command again
 goes on where it stopped. The dice of each step are seeded by the seed and the step's number, so on
-the CPU a resumed run ends with the same bits as one that was never stopped.
+the CPU a resumed run ends with the same bits as one that was never stopped. Under torchrun several
+processes train one network (`asrlib.distributed`); the first of them evaluates and saves.
 """
 
 import copy
@@ -13,150 +14,27 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
 from asrlib.audio import SAMPLE_RATE
-from asrlib.batching import Batch, LengthBucketSampler, SpeechDataset, batch_loader
+from asrlib.batching import Batch, LengthBucketSampler, SpeechDataset, batch_loader, collate
 from asrlib.checkpoint import load_checkpoint, save_checkpoint
 from asrlib.corpus import Utterance
 from asrlib.ctc import required_frames
+from asrlib.distributed import join_world
 from asrlib.evaluation import Evaluation, count_blanks, evaluate
 from asrlib.features import FeatureConfig, FeatureExtractor, SpecAugment, speed_perturb
+from asrlib.flight import FlightRecorder
 from asrlib.history import History
 from asrlib.model import ModelConfig, SpeechRecognitionModel, output_lengths
-from asrlib.text import BLANK, Tokenizer
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train; every field travels in the checkpoint.
-
-    Attributes:
-        epochs: passes over the training set.
-        batch_seconds: sound in a batch.
-        learning_rate: the peak of the one-cycle schedule (AdamW).
-        warmup: share of the steps on the way up to the peak.
-        weight_decay: of AdamW.
-        clip_norm: the gradient is shortened to at most this length.
-        ema_decay: of the moving average of the weights, which is what is evaluated and kept.
-        speed_factors: one is drawn for each batch (0.9 is slower and lower).
-        frequency_masks, frequency_width, time_masks, time_fraction: SpecAugment.
-        seed: of weights, batches and augmentation.
-        precision: "auto" (bfloat16 on GPUs that have it, else float16 on GPUs, float32 on CPUs),
-            "float32", "bfloat16" or "float16". The loss is always computed in float32.
-        log_every: steps between lines of the history.
-        workers: processes that decode sound.
-    """
-
-    epochs: int = 30
-    batch_seconds: float = 120.0
-    learning_rate: float = 1e-3
-    warmup: float = 0.15
-    weight_decay: float = 1e-2
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
-    speed_factors: tuple[float, ...] = (0.9, 1.0, 1.1)
-    frequency_masks: int = 2
-    frequency_width: int = 27
-    time_masks: int = 5
-    time_fraction: float = 0.05
-    seed: int = 0
-    precision: str = "auto"
-    log_every: int = 10
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "speed_factors", tuple(self.speed_factors))
-        for name in ("epochs", "batch_seconds", "learning_rate", "clip_norm", "log_every"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        if not 0 < self.warmup < 1 or not 0 <= self.ema_decay < 1 or not self.speed_factors:
-            raise ValueError(
-                "warmup lies in (0, 1), ema_decay in [0, 1); speed_factors needs a number"
-            )
-        if self.precision not in ("auto", "float32", "bfloat16", "float16"):
-            raise ValueError(
-                f"precision {self.precision!r}: choose auto, float32, bfloat16 or float16"
-            )
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> "TrainConfig":
-        """Look up the settings that go with a model preset.
-
-        Args:
-            name: "original", "base", "small" or "tiny".
-            changes: fields to set differently.
-
-        Returns:
-            The settings.
-
-        Raises:
-            ValueError: unknown name.
-
-        Example:
-            >>> TrainConfig.preset("tiny", epochs=3).epochs
-            3
-        """
-        ModelConfig.preset(name)  # refuses an unknown name
-        return replace(cls(**_PRESETS.get(name, {})), **changes)
-
-
-# Batches of 30 s: with 15 s the same time bought fewer passes and a higher error (RESULTS.md).
-_PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "epochs": 40,
-        "batch_seconds": 30.0,
-        "learning_rate": 4e-3,
-        "weight_decay": 0.1,
-        "ema_decay": 0.99,
-        "speed_factors": (0.9, 0.95, 1.0, 1.05, 1.1),
-        "frequency_masks": 1,
-        "frequency_width": 16,
-        "time_masks": 2,
-    },
-}
-
-
-def ctc_losses(
-    log_probs: Float32[Tensor, "batch frames vocab"],
-    lengths: Int64[Tensor, " batch"],
-    targets: Int64[Tensor, "batch labels"],
-    target_lengths: Int64[Tensor, " batch"],
-) -> Float32[Tensor, " batch"]:
-    """Negative log-likelihood of each text, in float32; 0 where an utterance has no path.
-
-    The same numbers as `asrlib.ctc.ctc_loss` (a test holds them equal), by torch's fused kernel:
-    ours takes some calls a frame, which is nothing to a CPU and a lot to a GPU.
-
-    Args:
-        log_probs: of the network.
-        lengths: real output frames.
-        targets: ids, padded.
-        target_lengths: real labels.
-
-    Returns:
-        Nats, one number an utterance.
-
-    Example:
-        >>> log_probs, one = torch.zeros(1, 1, 2).log_softmax(-1), torch.tensor([1])
-        >>> ctc_losses(log_probs, one, torch.tensor([[1]]), one)
-        tensor([0.6931])
-    """
-    return nn.functional.ctc_loss(
-        log_probs.float().transpose(0, 1),  # -> (frames, batch, vocab)
-        targets.to(log_probs.device),
-        lengths,
-        target_lengths,
-        blank=BLANK,
-        reduction="none",
-        zero_infinity=True,
-    )
+from asrlib.objective import objective
+from asrlib.text import Tokenizer
+from asrlib.train_config import TrainConfig
 
 
 class Trainer:
@@ -191,7 +69,7 @@ class Trainer:
             validation_set: what to choose the best weights on; None keeps the last.
             folder: where the run lives; None keeps everything in memory.
             feature_config: spectrogram settings; the default with the model's `n_mels`.
-            device: "cuda" if there is one, else "cpu".
+            device: "cuda" if there is one, else "cpu"; under torchrun each process has its own.
             max_steps: shorten the schedule, for a first look.
 
         Raises:
@@ -199,11 +77,13 @@ class Trainer:
         """
         self.config = config
         self.features = feature_config or FeatureConfig(n_mels=model_config.n_mels)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.world = join_world(device)
+        self.device = self.world.device
         self.folder = Path(folder) if folder else None
         torch.manual_seed(config.seed)
         self.model = SpeechRecognitionModel(model_config).to(self.device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.network = self.world.wrap(self.model)
         self.extractor = FeatureExtractor(self.features).to(self.device)
         self.augment = SpecAugment(
             config.frequency_masks, config.frequency_width, config.time_masks, config.time_fraction
@@ -232,12 +112,11 @@ class Trainer:
         self.bad_in_a_row = self.bad_batches = 0
         self.best_rate = math.inf
         self.evaluation: Evaluation | None = None
-        self.history = History()
-        if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if (self.folder / "last.pt").is_file():
-                self._resume(load_checkpoint(self.folder / "last.pt"))
-            self.history = History(self.folder / "history.jsonl", self.step, self.epoch)
+        if self.folder and (self.folder / "last.pt").is_file():
+            self._resume(load_checkpoint(self.folder / "last.pt"))
+        self.history, self.film = History(), None
+        if self.world.is_first:
+            self._open_records()
 
     def fit(
         self, *, say: Callable[[str], None] | None = None, stop_after_seconds: float | None = None
@@ -253,25 +132,36 @@ class Trainer:
 
         Raises:
             FloatingPointError: three batches in a row gave no finite loss.
+            MemoryError: a batch does not fit, with the setting to lower.
+            OSError: the folder can no longer be written to: the disk is full, the Drive is gone.
         """
-        say = say or (lambda line: print(line, flush=True))
+        try:
+            return self._fit(say, stop_after_seconds)
+        except OSError as error:
+            if not self.folder:
+                raise
+            raise OSError(
+                f"the run in {self.folder} stopped: {error}. Nothing that was saved is lost: free"
+                " space or connect the Drive again, then run the same command to go on"
+            ) from error
+
+    def _fit(self, say: Callable[[str], None] | None, stop_after_seconds: float | None) -> History:
+        say = (say or (lambda line: print(line, flush=True))) if self.world.is_first else _nothing
         began = time.monotonic()
         before, saved_at = self.seconds, time.monotonic()
         while self.step < self.total_steps:
             self.sampler.start_at(self.epoch, self.batch)
-            for batch in batch_loader(self.train_set, self.sampler, workers=self.config.workers):
-                row = self.train_step(batch) if batch else None
+            shares = self.world.share(self.sampler)
+            for batch in batch_loader(self.train_set, shares, workers=self.config.workers):
+                row = self.train_step(batch)
                 self.batch += 1
                 self.step += 1
                 self.seconds = before + time.monotonic() - began
-                if row and (self.step % self.config.log_every == 0 or self.step == 1):
-                    self.history.append(
-                        row | {"step": self.step, "seconds": round(self.seconds, 2)}
-                    )
-                    self._tell_progress(row)
+                if row and self.world.is_first:
+                    self._log(row)
                 if self.step == self.total_steps:
                     break
-                if stop_after_seconds is not None and time.monotonic() - began > stop_after_seconds:
+                if self._time_is_up(began, stop_after_seconds):
                     self._save("last.pt")
                     say(f"stopped after step {self.step} of {self.total_steps}; run again to go on")
                     return self.history
@@ -284,34 +174,59 @@ class Trainer:
             self.seconds = before + time.monotonic() - began
         return self.history
 
-    def train_step(self, batch: Batch) -> dict[str, Any] | None:
+    def train_step(self, batch: Batch | None) -> dict[str, Any] | None:
         """Learn from one batch.
 
         Args:
-            batch: waveforms and texts.
+            batch: waveforms and texts; None where no utterance could be read.
 
         Returns:
-            A line of the history, or None if the batch had to be skipped.
+            A line of the history: empty between two logged steps, so that a GPU need not be waited
+            for; None if the batch had to be skipped.
 
         Raises:
             FloatingPointError: the third batch in a row without a finite loss or gradient.
+            MemoryError: the batch does not fit, with the setting to lower.
         """
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # this step's dice
+        if batch is None and self.world.size == 1:
+            return None
+        try:
+            return self._train_step(batch or _silence(), int(batch is not None))
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
+                raise
+            raise MemoryError(
+                f"a batch does not fit into the memory of {self.device}: lower batch_seconds"
+                f" (now {self.config.batch_seconds:g}) or take a smaller preset ({error})"
+            ) from error
+
+    def _train_step(self, batch: Batch, weight: int) -> dict[str, Any] | None:
+        config, world = self.config, self.world
+        # This step's dice, others on each process.
+        torch.manual_seed((config.seed * 1_000_003 + self.step) * world.size + world.rank)
         self.model.train()
         features, frame_lengths = self._augmented_features(batch)
         autocast = torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()
         with autocast:
-            log_probs, lengths = self.model(features, frame_lengths)
-        losses = ctc_losses(log_probs, lengths, batch.targets, batch.target_lengths)
-        loss = losses.sum() / batch.target_lengths.sum()  # nats a character
-        if not torch.isfinite(loss):
-            return self._skip(batch)
-        self.scaler.scale(loss).backward()
+            outputs = self.network(features, frame_lengths, halfway=config.inter_ctc > 0)
+        losses = objective(
+            outputs,
+            batch.targets,
+            batch.target_lengths,
+            inter_ctc=config.inter_ctc,
+            consistency=config.consistency,
+        )
+        # Nats a character of all processes' utterances. DDP takes the mean of the gradients.
+        characters = world.total(batch.target_lengths.sum()).to(self.device)
+        loss = weight * losses.sum() / characters
+        self.scaler.scale(loss * world.size).backward()
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        loss = world.total(loss.detach())
+        # One look at the GPU a step. Float16 may overflow: then the scaler skips by itself.
+        if not torch.isfinite(loss if self.scaler.is_enabled() else loss + norm):
             return self._skip(batch)  # one such step and every weight is NaN
-        self.scaler.step(self.optimizer)  # skips by itself if float16 overflowed
+        self.scaler.step(self.optimizer)
         self.scaler.update()
         rate = self.schedule.get_last_lr()[0]
         if self.schedule.last_epoch < self.schedule.total_steps - 1:
@@ -319,13 +234,15 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)  # after the step: before it, nothing is learned
         self._update_average()
         self.bad_in_a_row = 0
+        if self.step and (self.step + 1) % config.log_every and not self._films(self.step + 1):
+            return {}
         return {
             "kind": "step",
             "epoch": self.epoch + 1,
-            "loss": float(loss.detach()),
+            "loss": float(loss),
             "gradient_norm": float(norm),
             "learning_rate": rate,
-            "blank_fraction": count_blanks(log_probs.detach(), lengths) / int(lengths.sum()),
+            "blank_fraction": count_blanks(outputs[0].detach(), outputs[1]) / int(outputs[1].sum()),
         }
 
     def _augmented_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -335,6 +252,8 @@ class Trainer:
         factor = factors[int(torch.randint(len(factors), ()))]
         waveforms, lengths = speed_perturb(waveforms, batch.waveform_lengths, factor)
         features, frame_lengths = self.extractor(waveforms, lengths)
+        views = 2 if self.config.consistency else 1  # of the same sound, each with its own masks
+        features, frame_lengths = features.repeat(views, 1, 1, 1), frame_lengths.repeat(views)
         return self.augment(features, frame_lengths), frame_lengths
 
     @torch.no_grad()
@@ -353,14 +272,47 @@ class Trainer:
             flush=True,
         )
         self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.update()
         if self.bad_in_a_row == 3:
             raise FloatingPointError(
                 "three batches in a row gave no finite loss; lower learning_rate or clip_norm, or"
                 " set precision to float32"
             )
 
+    def _log(self, row: dict[str, Any]) -> None:
+        """Write the line that `train_step` measured, and the moment of the film if it is time."""
+        if self.step == 1 or self.step % self.config.log_every == 0:
+            self.history.append(row | {"step": self.step, "seconds": round(self.seconds, 2)})
+            self._tell_progress(row)
+        if self._films(self.step):
+            self.film.record(self.step, self.model, row)
+
+    def _films(self, step: int) -> bool:
+        every = self.config.film_every
+        return bool(self.film) and (step == 1 or step % every == 0 or step == self.total_steps)
+
+    def _time_is_up(self, began: float, seconds: float | None) -> bool:
+        """All processes must stop at the same step, so the first one's clock counts."""
+        if seconds is None:
+            return False
+        late = self.world.is_first and time.monotonic() - began > seconds
+        return bool(self.world.total(torch.tensor(int(late))))
+
+    def _open_records(self) -> None:
+        """Go on with the history and the film up to this step, or begin them."""
+        path = None
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / "flight.jsonl"
+            self.history = History(self.folder / "history.jsonl", self.step, self.epoch)
+        if self.config.film_every and self.validation_set:
+            clips = self.validation_set.utterances
+            self.film = FlightRecorder(clips, self.extractor, path, self.step)
+
     def _finish_epoch(self, say: Callable[[str], None]) -> None:
-        losses = [row["loss"] for row in self.history.rows if row["kind"] == "step"]
+        if not self.world.is_first:
+            return
+        losses = self.history.column("step", "loss")
         row: dict[str, Any] = {
             "kind": "epoch",
             "epoch": self.epoch,
@@ -412,10 +364,10 @@ class Trainer:
             samples = int(utterance.duration_seconds * SAMPLE_RATE / fastest)
             frames = output_lengths(samples // self.features.hop_length + 1, self.model.config)
             needed = required_frames(tokenizer.encode(utterance.text))
-            if frames < needed:
-                print(f"skipped {utterance.id}: {frames} output frames, its text needs {needed}")
-            else:
+            if frames >= needed:
                 usable.append(utterance)
+            elif self.world.is_first:
+                print(f"skipped {utterance.id}: {frames} output frames, its text needs {needed}")
         if not usable:
             raise ValueError("no utterance to train on")
         return usable
@@ -433,12 +385,13 @@ class Trainer:
             "validation_wer": self.evaluation.words.rate if self.evaluation else None,
             "bad_batches": self.bad_batches,
             "machine": f"{platform.machine()} {self.device.type}",
+            "processes": self.world.size,
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
         }
 
     def _save(self, name: str) -> None:
-        if not self.folder:
+        if not self.folder or not self.world.is_first:
             return
         resume = None
         if name == "last.pt":
@@ -496,3 +449,12 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _silence() -> Batch:
+    """What a process without a share of a batch reads: it takes the step, and teaches nothing."""
+    return collate([(torch.zeros(SAMPLE_RATE), Utterance("silence", Path(), "", "", 1.0))])
+
+
+def _nothing(line: str) -> None:
+    """Say nothing."""

@@ -1,5 +1,6 @@
 """asrlib.training: it learns, it can be stopped anywhere, and nothing goes wrong silently."""
 
+import errno
 import json
 import math
 import os
@@ -19,20 +20,19 @@ from asrlib import training
 from asrlib.batching import LengthBucketSampler, SpeechDataset, batch_loader
 from asrlib.checkpoint import build_model, load_checkpoint
 from asrlib.corpus import Corpus
-from asrlib.ctc import ctc_loss
 from asrlib.decoding import Hypothesis
 from asrlib.evaluation import Evaluation, evaluate
 from asrlib.features import FeatureConfig, FeatureExtractor
 from asrlib.history import History
 from asrlib.metrics import ErrorRate
-from asrlib.training import TrainConfig, Trainer, ctc_losses
+from asrlib.training import TrainConfig, Trainer
 from tests.tones import PLAIN, TINY, learned_by_heart, tone_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Everything random is on: dropout, speeds, masks, shuffles. A run is 3 epochs of 3 batches.
 SIZES = replace(TINY, dropout=0.1)
-RANDOM = TrainConfig(epochs=3, batch_seconds=2.5, learning_rate=5e-3, log_every=1)
+RANDOM = TrainConfig(epochs=3, batch_seconds=2.5, learning_rate=5e-3, log_every=1, film_every=2)
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +247,28 @@ def test_training_hears_masks_and_speeds(corpus, batch):
     assert {int(n[0]) for n in drawn} == {int(lengths[0]), int(slow[0])}
 
 
+def test_consistency_shows_each_utterance_twice_with_other_masks(corpus, batch):
+    config = TrainConfig(**{**PLAIN, "consistency": 0.2, "time_masks": 3, "time_fraction": 0.3})
+    trainer = Trainer(TINY, config, corpus, device="cpu")
+    trainer.augment.train()
+    features, lengths = trainer._augmented_features(batch)
+    first, second = features.chunk(2)
+    plain, plain_lengths = trainer.extractor(batch.waveforms, batch.waveform_lengths)
+    assert torch.equal(lengths, plain_lengths.repeat(2))
+    for view in (first, second):  # what is not masked is the utterance itself
+        assert torch.equal(view[view != 0], plain[view != 0]) and (view != plain).any()
+    assert not torch.equal(first, second)
+    row = trainer.train_step(batch)
+    assert math.isfinite(row["loss"]) and 0 <= row["blank_fraction"] <= 1
+
+
+def test_inter_ctc_trains_every_parameter(corpus, batch):
+    sizes = replace(TINY, rnn_layers=2)
+    config = TrainConfig(**{**PLAIN, "inter_ctc": 0.3, "weight_decay": 0.0})
+    trainer = Trainer(sizes, config, corpus, device="cpu")
+    assert parameters_a_step_leaves_alone(trainer, batch) == set()
+
+
 def test_evaluation_hears_no_masks_and_no_dropout(corpus):
     masks = {"frequency_masks": 10, "frequency_width": 80, "time_masks": 10, "time_fraction": 1.0}
     config = TrainConfig(epochs=1, batch_seconds=60.0, **masks)
@@ -313,8 +335,11 @@ def assert_same_run(folder: Path, reference: Path) -> None:
     assert differences(rows(folder), rows(reference)) == []
     for name in ("last.pt", "best.pt"):
         assert differences(contents(folder, name), contents(reference, name)) == []
+    flights = [(f / "flight.jsonl").read_text() for f in (folder, reference)]
+    assert flights[0] == flights[1]
     assert sorted(f.name for f in folder.iterdir() if not f.name.endswith(".part")) == [
         "best.pt",
+        "flight.jsonl",
         "history.jsonl",
         "last.pt",
     ]
@@ -605,9 +630,10 @@ def test_the_record_tells_how_it_was_trained(corpus, uninterrupted):
 def test_a_batch_without_a_finite_loss_is_named_skipped_and_counted(
     corpus, batch, monkeypatch, capsys
 ):
-    trainer, losses = plain_trainer(corpus), training.ctc_losses
-    nan = torch.full((len(batch.utterances),), math.nan)
-    monkeypatch.setattr(training, "ctc_losses", lambda *args: nan)
+    trainer, losses = plain_trainer(corpus), training.objective
+    monkeypatch.setattr(
+        training, "objective", lambda *a, **weights: losses(*a, **weights) * math.nan
+    )
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     assert trainer.train_step(batch) is None
     assert trainer.train_step(batch) is None
@@ -616,7 +642,7 @@ def test_a_batch_without_a_finite_loss_is_named_skipped_and_counted(
     assert report.count("skipped a batch") == 2 and batch.utterances[0].id in report
     assert trainer.bad_batches == trainer.bad_in_a_row == 2
 
-    monkeypatch.setattr(training, "ctc_losses", losses)
+    monkeypatch.setattr(training, "objective", losses)
     assert trainer.train_step(batch)["loss"] > 0
     assert trainer.bad_batches == 2 and trainer.bad_in_a_row == 0  # the row is broken
 
@@ -641,13 +667,13 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(corpus, batch):
 
 
 def test_bad_batches_are_counted_in_the_record(corpus, tmp_path, monkeypatch):
-    losses, calls = training.ctc_losses, []
+    losses, calls = training.objective, []
 
-    def bad_once(*args):
+    def bad_once(*args, **weights):
         calls.append(1)
-        return losses(*args) * (math.nan if len(calls) == 2 else 1.0)
+        return losses(*args, **weights) * (math.nan if len(calls) == 2 else 1.0)
 
-    monkeypatch.setattr(training, "ctc_losses", bad_once)
+    monkeypatch.setattr(training, "objective", bad_once)
     random_trainer(corpus, tmp_path).fit(say=silent)
     assert load_checkpoint(tmp_path / "last.pt")["record"]["bad_batches"] == 1
     assert [r["step"] for r in rows(tmp_path) if r["kind"] == "step"] == [1, 3, 4, 5, 6, 7, 8, 9]
@@ -670,32 +696,75 @@ def test_the_fastest_speed_decides_what_is_too_short(corpus):
     assert len(plain_trainer([fits, *corpus], speed_factors=(1.0, 2.0)).train_set) == 8
 
 
-def test_a_text_without_a_path_gives_zero_loss_and_zero_gradient():
-    logits = torch.randn(2, 6, 29, requires_grad=True)
-    targets = torch.tensor([[3, 3, 3, 3], [5, 6, 0, 0]])  # "aaaa" needs 7 frames, there are 6
-    arguments = torch.tensor([6, 6]), targets, torch.tensor([4, 2])
-    losses = ctc_losses(logits.log_softmax(-1), *arguments)
-    losses.sum().backward()
-    assert losses[0] == 0 and losses[1] > 0
-    assert torch.equal(logits.grad[0], torch.zeros(6, 29))
-    alone = logits[1:].detach().requires_grad_()
-    one = torch.tensor([6]), torch.tensor([[5, 6]]), torch.tensor([2])
-    ctc_losses(alone.log_softmax(-1), *one).sum().backward()
-    assert torch.allclose(logits.grad[1:], alone.grad) and alone.grad.abs().max() > 0
+def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(
+    corpus, uninterrupted, tmp_path, monkeypatch
+):
+    real = os.fsync
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        trainer = random_trainer(corpus, tmp_path)
+        saved = []
+
+        def save(name):
+            saved.append(name)
+            patch.setattr(os, "fsync", full if len(saved) == 3 else real)
+            return original(name)
+
+        original = trainer._save
+        patch.setattr(trainer, "_save", save)
+        with pytest.raises(OSError, match=r"the run in .* stopped: .*No space left.* run the same"):
+            trainer.fit(say=silent)
+    assert load_checkpoint(tmp_path / "last.pt")["record"]["epoch"] == 1  # whole, and older
+    random_trainer(corpus, tmp_path).fit(say=silent)
+    assert_same_run(tmp_path, uninterrupted)
 
 
-def test_the_loss_is_the_one_that_asrlib_ctc_derives():
-    torch.manual_seed(0)
-    ours = torch.randn(3, 40, 29, requires_grad=True)
-    theirs = ours.detach().clone().requires_grad_()
-    lengths, labels = torch.tensor([40, 25, 12]), torch.tensor([12, 0, 9])
-    targets = torch.randint(1, 29, (3, 12))
-    losses = ctc_losses(theirs.log_softmax(-1), lengths, targets, labels)
-    derived = ctc_loss(ours.log_softmax(-1).transpose(0, 1), targets, lengths, labels)
-    torch.testing.assert_close(losses, derived)
-    losses.sum().backward()
-    derived.sum().backward()
-    torch.testing.assert_close(theirs.grad, ours.grad, rtol=1e-4, atol=1e-4)
+def test_a_drive_that_goes_away_ends_the_run_and_the_same_command_goes_on(
+    corpus, uninterrupted, tmp_path
+):
+    drive, away = tmp_path / "drive", tmp_path / "away"
+    trainer, lines = random_trainer(corpus, drive), []
+
+    def unmount(line):
+        lines.append(line)
+        if len(lines) == 2:  # what stands where a Drive was mounted can no longer be written to
+            drive.rename(away)
+            drive.write_text("not a folder")
+
+    with pytest.raises(OSError, match=r"the run in .*drive stopped: .* run the same command"):
+        trainer.fit(say=unmount)
+    drive.unlink()
+    away.rename(drive)
+    random_trainer(corpus, drive).fit(say=silent)
+    assert_same_run(drive, uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't alloc"),
+    ],
+)
+def test_too_little_memory_names_the_setting_to_lower(corpus, batch, monkeypatch, error):
+    trainer = plain_trainer(corpus)
+
+    def too_large(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(trainer.extractor, "forward", too_large)
+    with pytest.raises(MemoryError, match=r"lower batch_seconds \(now 120\)"):
+        trainer.train_step(batch)
+
+
+def test_other_errors_stay_what_they_are(corpus, batch, monkeypatch):
+    trainer = plain_trainer(corpus)
+    monkeypatch.setattr(trainer.extractor, "forward", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.train_step(batch)
 
 
 def test_files_that_vanish_do_not_stop_a_run(tmp_path, capsys):
