@@ -26,7 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 2 after a sentence about bad input.
     """
-    options = _parser().parse_args(arguments)
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and options.command != "ablate":
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     try:
         return options.run(options) or 0
     except (ValueError, FileNotFoundError, ConnectionError, FloatingPointError) as error:
@@ -65,13 +68,27 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any other field of asrlib.training.TrainConfig, for instance time_masks=2",
+        help="any other field of TrainConfig, ModelConfig or FeatureConfig, such as time_masks=2",
     )
     train.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
     train.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
     train.add_argument("--download", action="store_true", help="fetch LibriSpeech if it is missing")
     train.set_defaults(run=_train)
+
+    ablate = commands.add_parser(
+        "ablate",
+        help="train with one thing changed at a time, and compare",
+        epilog="Anything else is handed on to train, for instance --epochs 12.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    ablate.add_argument("--preset", default="tiny", help="size: base, small or tiny")
+    ablate.add_argument("--data", default="minispeech", help=DATA_HELP)
+    ablate.add_argument("--folder", help="of all the runs (default: runs/ablation-PRESET-DATA)")
+    ablate.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="each change has all")
+    ablate.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    ablate.add_argument("--table", help="write the rows to this file, as JSON lines")
+    ablate.set_defaults(run=_ablate)
 
     evaluate = commands.add_parser(
         "evaluate",
@@ -108,8 +125,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     benchmark.add_argument(
-        "what", choices=("decoding", "ctc"), help="beam searches, or the loss and its gradient"
+        "what",
+        choices=("train", "infer", "decoding", "ctc"),
+        help="seconds of speech a second, beam searches, or the loss and its gradient",
     )
+    benchmark.add_argument("--preset", default="base", help="network for train and infer")
+    benchmark.add_argument("--data", default="minispeech", help="sound for train and infer")
+    benchmark.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
     benchmark.add_argument("--frames", type=int, help="of an utterance (1000; for ctc 400)")
     benchmark.add_argument("--beam", type=int, default=50, help="beam size of all decoders")
     benchmark.set_defaults(run=_benchmark)
@@ -144,11 +166,14 @@ def _train(options: argparse.Namespace) -> None:
     from asrlib.training import TrainConfig, Trainer
 
     torch.set_num_threads(options.threads)
-    model_config = ModelConfig.preset(options.preset)
-    names = [field.name for field in fields(TrainConfig)]
-    given = {k: v for k, v in vars(options).items() if k in names and v is not None}
-    given |= dict(_setting(text, names) for text in options.set)
-    config = TrainConfig.preset(options.preset, **given)
+    given = {k: v for k, v in vars(options).items() if v is not None}
+    given |= dict(_setting(text, (TrainConfig, ModelConfig, FeatureConfig)) for text in options.set)
+
+    def preset(kind):  # a setting such as n_mels belongs to more than one of them
+        names = {field.name for field in fields(kind)}
+        return kind.preset(options.preset, **{k: v for k, v in given.items() if k in names})
+
+    model_config, config = preset(ModelConfig), preset(TrainConfig)
     train_set, validation_set = _training_data(options.data, options.download)
     folder = options.folder or _runs() / f"{options.preset}-{Path(options.data).stem}"
     trainer = Trainer(
@@ -157,7 +182,7 @@ def _train(options: argparse.Namespace) -> None:
         train_set,
         validation_set,
         folder=folder,
-        feature_config=FeatureConfig.preset(options.preset),
+        feature_config=preset(FeatureConfig),
         device=options.device,
     )
     if trainer.world.is_first:
@@ -170,6 +195,23 @@ def _train(options: argparse.Namespace) -> None:
         )
     minutes = options.max_minutes
     trainer.fit(stop_after_seconds=60 * minutes if minutes else None)
+
+
+def _ablate(options: argparse.Namespace) -> None:
+    from asrlib import ablation
+
+    folder = options.folder or _runs() / f"ablation-{options.preset}-{Path(options.data).stem}"
+    handed_on = ["--data", options.data, *options.rest]
+    ablation.run(Path(folder), handed_on, options.preset, options.seeds, options.jobs)
+    _, validation_set = _training_data(options.data, download=False)
+    rows = ablation.table(Path(folder), options.preset, options.seeds, validation_set)
+    print(f"{'':28}{'WER of each seed':>20}{'change (95 %, other speakers)':>34}{'minutes':>10}")
+    for row in rows:
+        rates = " ".join(f"{100 * rate:.1f}" for rate in row.wer)
+        interval = f"{100 * row.worse:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+        print(f"{row.change:28}{rates:>18} %{interval:>34}{sum(row.minutes):10.1f}")
+    if options.table:
+        ablation.save_table(rows, Path(options.table))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -252,8 +294,13 @@ def _align(options: argparse.Namespace) -> None:
 
 
 def _benchmark(options: argparse.Namespace) -> None:
+    import torch
+
     from asrlib import benchmark
 
+    if options.what in ("train", "infer"):
+        return _benchmark_speed(options)
+    torch.set_num_threads(1)
     print(
         "one thread; the least processor time of several rounds in turns; calibration"
         f" {benchmark.gigaflops():.0f} GFLOP/s"
@@ -279,6 +326,26 @@ def _benchmark(options: argparse.Namespace) -> None:
         print(f"not installed, so not timed: {', '.join(sorted(missing))}")
 
 
+def _benchmark_speed(options: argparse.Namespace) -> None:
+    import torch
+
+    from asrlib import benchmark, throughput
+
+    torch.set_num_threads(1)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    utterances, _ = _training_data(options.data, download=False)
+    how = "one thread, processor time" if device == "cpu" else "wall time"
+    print(f"{options.preset} on {device}, {how}; calibration {benchmark.gigaflops():.0f} GFLOP/s")
+    measure = throughput.train_speed if options.what == "train" else throughput.inference_speed
+    columns = ("x real time", "RTF", "padding", "arithmetic", "recurrent")
+    print(f"{'':36}" + "".join(f"{name:>12}" for name in columns))
+    for row in measure(options.preset, utterances, device=device):
+        print(
+            f"{row.what:36}{row.real_time:12.1f}{1 / row.real_time:12.4f}{row.padding:12.2f}"
+            f"{100 * row.arithmetic:10.0f} %{100 * row.recurrent:10.0f} %"
+        )
+
+
 def _figures(options: argparse.Namespace) -> None:
     from asrlib.plots.readme import redraw
 
@@ -299,8 +366,9 @@ def _search(options: argparse.Namespace):
     return Search(options.beam or 16, Fusion(model, options.alpha, options.beta))
 
 
-def _setting(text: str, names: list[str]) -> tuple[str, object]:
+def _setting(text: str, kinds: tuple[type, ...]) -> tuple[str, object]:
     name, _, value = text.partition("=")
+    names = [field.name for kind in kinds for field in fields(kind)]
     if name not in names:
         raise ValueError(f"--set {text}: no setting {name!r}; there are {', '.join(names)}")
     try:

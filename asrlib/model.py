@@ -14,6 +14,7 @@ output alone as in any batch. (The tutorial this network descends from ran four 
 over the batch axis: every transcript depended on the neighbors.)
 """
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -205,7 +206,9 @@ class BidirectionalGRU(nn.Module):
             2 * hidden_size features a frame, unspecified but finite past `lengths`.
         """
         x = self.activation(self.norm(x))
-        read = self._read_packed if x.is_cuda else self._read_padded
+        # The 8-bit GRU of `Recognizer.quantized` is another class, which only reads.
+        packed = x.is_cuda or not isinstance(self.gru, nn.GRU)
+        read = self._read_packed if packed else self._read_padded
         return self.dropout(read(x, lengths))
 
     def _read_packed(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -339,6 +342,35 @@ class SpeechRecognitionModel(nn.Module):
             if n == config.rnn_layers or (halfway and n == config.rnn_layers // 2):
                 heard.insert(0, self.classifier(x).float().log_softmax(dim=-1))  # -> (..., vocab)
         return heard[0], lengths_out.to(torch.as_tensor(lengths).device), *heard[1:]
+
+
+def multiplications(config: ModelConfig) -> int:
+    """Count the multiply-adds of one output frame, forward; training takes about three times that.
+
+    Args:
+        config: all sizes.
+
+    Returns:
+        Multiply-adds of convolutions, linear layers and GRUs; what is left is small beside them.
+
+    Example:
+        >>> seconds = 100 / 2  # frames a second at a hop of 160 and a stride of 2
+        >>> round(2 * multiplications(ModelConfig.preset("base")) * seconds / 1e9, 2)
+        2.61
+    """
+    rows, total, channels_in = config.n_mels, 0, 1
+    strides = _stem_strides(config)
+    for n, (stride, _) in enumerate(strides):
+        rows = (rows + stride - 1) // stride
+        later = math.prod(time for _, time in strides[n + 1 :])  # frames here an output frame
+        total += 9 * channels_in * config.channels * rows * later
+        channels_in = config.channels
+    total += config.residual_blocks * 2 * 9 * config.channels**2 * rows
+    total += config.channels * rows * config.rnn_size
+    for n in range(config.rnn_layers):
+        inputs = config.rnn_size * (2 if n else 1)
+        total += 2 * 3 * config.rnn_size * (inputs + config.rnn_size)
+    return total + 2 * config.rnn_size * config.rnn_size + config.rnn_size * config.vocab_size
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -246,6 +246,25 @@ def test_learned_words_lie_in_order_near_their_tones(recognizer):
             assert word.start < end + 0.25 and word.end > start - 0.25
 
 
+def test_8_bit_weights_hear_the_same_and_leave_the_original_alone(recognizer):
+    before = {name: p.clone() for name, p in recognizer.model.named_parameters()}
+    int8 = recognizer.quantized()
+    for text in TEXTS:
+        wave = tones(text)
+        assert int8.transcribe(wave).text == recognizer.transcribe(wave).text == text
+        waveform = torch.from_numpy(wave)
+        exact, rounded = (r.log_probs(waveform).exp() for r in (recognizer, int8))
+        assert exact.shape == rounded.shape and 0 < (exact - rounded).abs().max() < 0.2
+    kinds = {type(layer.gru).__module__ for layer in int8.model.rnn}
+    assert kinds == {"torch.ao.nn.quantized.dynamic.modules.rnn"}  # and not torch.nn
+    after = dict(recognizer.model.named_parameters())
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    batch = torch.zeros(2, 16000), torch.tensor([16000, 9000])  # of unequal lengths, too
+    alone, _ = int8.model(*int8.extractor(batch[0][1:, :9000], batch[1][1:]))
+    together, lengths = int8.model(*int8.extractor(*batch))
+    assert (alone[0].exp() - together[1, : lengths[1]].exp()).abs().max() < 0.05
+
+
 def test_a_language_model_takes_part_if_asked(recognizer):
     samples = tones("ten cats")
     plain = recognizer.transcribe(samples, search=Search(8))
