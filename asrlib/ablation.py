@@ -161,12 +161,31 @@ def table(
 
 
 def save_table(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows as JSON, a line each."""
+    """Write a table as JSON, a line each row.
+
+    Args:
+        rows: of `table`.
+        path: of the file.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "rows.jsonl"
+        >>> save_table([Row("no dropout", ["dropout=0"], [0.5], [0.2], [1.0], 0.1, 0.0, 0.2)], file)
+        >>> load_table(file)[0].worse
+        0.1
+    """
     path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
 
 
 def load_table(path: Path) -> list[Row]:
-    """Read what `save_table` wrote."""
+    """Read a table that `save_table` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Its rows.
+    """
     return [Row(**json.loads(line)) for line in path.read_text().splitlines()]
 
 

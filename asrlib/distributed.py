@@ -46,13 +46,27 @@ class World:
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Make the backward pass average the gradients of all processes."""
+        """Make the backward pass average the gradients of all processes.
+
+        Args:
+            model: on this process's device; all processes must have the same one.
+
+        Returns:
+            The model itself when alone, else wrapped in DistributedDataParallel.
+        """
         if self.size == 1:
             return model
         return nn.parallel.DistributedDataParallel(model)
 
     def total(self, value: Tensor) -> Tensor:
-        """Add a number up over all processes, which all must call this."""
+        """Add a number up over all processes, which all must call this.
+
+        Args:
+            value: of this process.
+
+        Returns:
+            The sum, on this process's device.
+        """
         if self.size == 1:
             return value
         value = value.detach().clone().to(self.device)
@@ -62,7 +76,11 @@ class World:
     def share(self, batches: Iterable[list[int]]) -> Iterator[list[int]]:
         """This process's part of each batch: utterances of like length, so that none waits long.
 
-        A batch with fewer utterances than processes leaves the last ones an empty list.
+        Args:
+            batches: lists of indices, the same in all processes.
+
+        Returns:
+            As many lists; a batch with fewer utterances than processes leaves some an empty one.
         """
         return (batch[self.rank :: self.size] for batch in batches)
 

@@ -356,7 +356,7 @@ def multiplications(config: ModelConfig) -> int:
     Example:
         >>> seconds = 100 / 2  # frames a second at a hop of 160 and a stride of 2
         >>> round(2 * multiplications(ModelConfig.preset("base")) * seconds / 1e9, 2)
-        2.61
+        2.54
     """
     rows, total, channels_in = config.n_mels, 0, 1
     strides = _stem_strides(config)

@@ -15,6 +15,9 @@ SCRIPTS = {"minispeech"}  # data folders whose scripts are run, never imported
 
 # Functions and classes without an example, each with the reason.
 NO_EXAMPLE = {
+    "ablation.run": "trains for minutes; python -m asrlib ablate runs it",
+    "ablation.table": "needs finished runs; python -m asrlib ablate prints it",
+    "ablation.load_table": "the example of save_table reads what it wrote",
     "__main__.main": "the command line is shown in the README and run in test_main",
     "checkpoint.load_checkpoint": "the example of save_checkpoint loads what it saved",
     "checkpoint.build_model": "needs a checkpoint; Recognizer.load shows it",
@@ -22,6 +25,7 @@ NO_EXAMPLE = {
     "corpus.has_librispeech": "the answer depends on the reader's machine",
     "doctor.report": "prints about the reader's machine; the example of examine shows what",
     "evaluation.recognize": "the example of evaluate runs it",
+    "flight.load_flight": "needs a run; the example of FlightRecorder shows a moment",
 }
 
 # Functions and methods whose arguments one sentence or the example explains.

@@ -34,7 +34,12 @@ def test_train_evaluate_transcribe_in_a_row(manifest, capsys):
     code, said = run(capsys, *train)
     assert code == 0 and "epoch   1/1" in said.out
     runs = manifest.parent / "runs" / "tiny-mine"
-    assert sorted(file.name for file in runs.iterdir()) == ["best.pt", "history.jsonl", "last.pt"]
+    assert sorted(file.name for file in runs.iterdir()) == [
+        "best.pt",
+        "flight.jsonl",
+        "history.jsonl",
+        "last.pt",
+    ]
     code, said = run(capsys, *train)
     assert code == 0 and "going on" in said.out and "epoch   1/1" not in said.out
     code, said = run(capsys, "evaluate", "--data", manifest, "--show", 2)
