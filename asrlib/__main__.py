@@ -8,8 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 
 DATA_HELP = (
-    "minispeech (the embedded synthetic corpus), a LibriSpeech subset such as dev-clean, or your"
-    " own manifest (.tsv or .jsonl with path, text, speaker)"
+    "minispeech (the embedded synthetic corpus), a LibriSpeech subset such as dev-clean, 8h (8.5"
+    " hours of three subsets), or your own manifest (.tsv or .jsonl with path, text, speaker)"
 )
 SET_HELP = (
     "minispeech-test, minispeech-dev, minispeech-unseen, held-out (the 8 dev-clean speakers kept"
@@ -385,11 +385,7 @@ def _training_data(name: str, download: bool):
     if _is_manifest(name):
         own = corpus.Manifest(name)
         return corpus.split_by_text(own, 0.1)
-    librispeech = corpus.LibriSpeech(name, download=download)
-    if name == "dev-clean":
-        return corpus.split_by_speaker(librispeech, corpus.HELD_OUT_SPEAKERS)
-    held_out = corpus.LibriSpeech("dev-clean", download=download)
-    return librispeech, held_out.select(corpus.HELD_OUT_SPEAKERS)
+    return corpus.librispeech_training_data(name, download=download)
 
 
 def _test_data(name: str):

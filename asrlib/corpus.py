@@ -24,6 +24,12 @@ from asrlib.text import Tokenizer, normalize
 # Held out of dev-clean to choose everything on: 4 listed as F, 4 as M (its SPEAKERS.TXT).
 HELD_OUT_SPEAKERS = ("1462", "2035", "3576", "6313", "1272", "2902", "5694", "7976")
 
+# What the "8h" recipe of notebooks/RESULTS.md adds to dev-clean: 3.07 h of two other subsets.
+EIGHT_HOURS = {
+    "dev-other": tuple("116 1255 1585 1630 1650 1651 1686 1701 2506 3660 3663 700".split()),
+    "train-clean-100": ("19", "26", "27"),
+}
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -324,6 +330,37 @@ def split_by_speaker(corpus: Corpus, held_out: Iterable[str]) -> tuple[Corpus, C
         raise ValueError(f"{len(first)} utterances to keep, {len(second)} held out; both need some")
     check_disjoint(first, second, "speaker")
     return first, second
+
+
+def librispeech_training_data(
+    name: str, *, root: Path | None = None, download: bool = False
+) -> tuple[Corpus, Corpus]:
+    """Collect what the recipes of notebooks/RESULTS.md learn from and choose on.
+
+    Args:
+        name: a subset; "dev-clean" leaves out the 8 held-out speakers, "8h" is that and the
+            `EIGHT_HOURS`. With "-whole" after either the held-out speakers take part: for the
+            last run of a recipe whose every choice is made.
+        root: where LibriSpeech lives; `data_root()` if not given.
+        download: fetch a subset that is missing.
+
+    Returns:
+        (what to learn from, the 8 held-out speakers of dev-clean).
+
+    Raises:
+        FileNotFoundError: a subset is missing and not downloaded.
+        ValueError: no subset of that name.
+    """
+    everyone = LibriSpeech("dev-clean", root=root, download=download)
+    rest, held_out = split_by_speaker(everyone, HELD_OUT_SPEAKERS)
+    base = name.removesuffix("-whole")
+    if base not in ("dev-clean", "8h"):
+        return LibriSpeech(name, root=root, download=download), held_out
+    parts = [everyone if name.endswith("-whole") else rest]
+    if base == "8h":
+        for subset, speakers in EIGHT_HOURS.items():
+            parts.append(LibriSpeech(subset, root=root, download=download).select(speakers))
+    return Corpus(f"LibriSpeech {name}", [u for part in parts for u in part]), held_out
 
 
 def split_by_text(corpus: Corpus, share: float, seed: int = 0) -> tuple[Corpus, Corpus]:

@@ -23,6 +23,7 @@ NO_EXAMPLE = {
     "checkpoint.build_model": "needs a checkpoint; Recognizer.load shows it",
     "corpus.data_root": "the answer depends on the reader's machine",
     "corpus.has_librispeech": "the answer depends on the reader's machine",
+    "corpus.librispeech_training_data": "needs LibriSpeech; python -m asrlib train --data runs it",
     "doctor.report": "prints about the reader's machine; the example of examine shows what",
     "evaluation.recognize": "the example of evaluate runs it",
     "flight.load_flight": "needs a run; the example of FlightRecorder shows a moment",

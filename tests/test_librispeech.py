@@ -12,14 +12,15 @@ from asrlib.corpus import (
     LibriSpeech,
     check_disjoint,
     has_librispeech,
+    librispeech_training_data,
     split_by_speaker,
     split_by_text,
 )
 from asrlib.ctc import required_frames
 from asrlib.features import FeatureConfig, FeatureExtractor
 from asrlib.model import ModelConfig, SpeechRecognitionModel, output_lengths
+from asrlib.objective import ctc_losses
 from asrlib.text import Tokenizer
-from asrlib.training import ctc_losses
 
 ROOT = Path(os.environ.get("ASRLIB_DATA", ""))
 pytestmark = pytest.mark.skipif(
@@ -47,6 +48,25 @@ def test_held_out_speakers_are_four_women_and_four_men_of_dev_clean():
             gender[fields[0]], subset[fields[0]] = fields[1:3]
     assert {subset[speaker] for speaker in HELD_OUT_SPEAKERS} == {"dev-clean"}
     assert sorted(gender[speaker] for speaker in HELD_OUT_SPEAKERS) == list("FFFFMMMM")
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("dev-clean", "2123 utterances, 32 speakers, 4.31 h"),
+        ("dev-clean-whole", "2703 utterances, 40 speakers, 5.39 h"),
+        ("8h", "3535 utterances, 47 speakers, 7.38 h"),
+        ("8h-whole", "4115 utterances, 55 speakers, 8.46 h"),
+    ],
+)
+def test_the_recipes_of_the_results_learn_from_what_they_say(name, facts):
+    if name.startswith("8h") and not has_librispeech("train-clean-100", ROOT):
+        pytest.skip("needs dev-other and train-clean-100 in ASRLIB_DATA, too")
+    train_set, held_out = librispeech_training_data(name, root=ROOT)
+    assert repr(train_set) == f"LibriSpeech {name}: {facts}"
+    assert held_out.speakers == sorted(HELD_OUT_SPEAKERS)
+    if not name.endswith("-whole"):
+        check_disjoint(train_set, held_out, "speaker")
 
 
 def test_the_split_to_choose_on_shares_no_speaker_text_or_id(dev_clean):
