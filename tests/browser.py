@@ -28,7 +28,8 @@ HEAD = "<!doctype html><meta charset=utf-8><meta name=viewport content='width=de
 
 # Contrast of every piece of text with the background behind it (WCAG 2.2, relative luminance).
 CONTRASTS = """player => {
-  const parse = color => color.match(/[\\d.]+/g).map(Number);
+  const parse = color => color.match(/[\\d.]+/g).map(Number)  // color-mix() counts to 1, not to 255
+    .map((v, i) => color.startsWith("color(") && i < 3 ? 255 * v : v);
   const luminance = color => parse(color).slice(0, 3).map(v => v / 255)
     .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
