@@ -1,6 +1,7 @@
 """asrlib.distributed: two processes take the steps that one process takes with the same batches."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -41,9 +42,21 @@ def torchrun(folder, stop="on") -> str:
     command += ["--nproc-per-node", "2", "--no-python", sys.executable, "-c", SCRIPT]
     command += [str(folder), stop]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, complaints = process.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # the processes that torchrun started, too
+        raise
+    assert process.returncode == 0, complaints[-3000:]
+    return said
 
 
 @pytest.fixture(scope="module")
