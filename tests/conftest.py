@@ -72,7 +72,8 @@ def open_page(chromium, tmp_path):
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text))
-        page.on("request", lambda r: r.url.startswith(("data:", "file:")) or errors.append(r.url))
+        own = ("data:", "file:", "blob:")
+        page.on("request", lambda r: r.url.startswith(own) or errors.append(r.url))
         page.goto(path.as_uri())
         return page
 

@@ -28,6 +28,7 @@ CLAIM_PROVED = re.compile(r"^claim ([\w-]+) = ([-\d.]+)", re.MULTILINE)
 UNKEPT_SOUND = re.compile(
     r'(<div class="asrlib-[^>]*data-keep-sound="no".*?)<audio[^>]*></audio>', re.DOTALL
 )
+WIDGET = "application/vnd.jupyter.widget-view+json"
 NOT_STORED = '<p class="asrlib-note">The sound is not stored here: run this cell to listen.</p>'
 
 # Keep the loopback interface, which kernel and notebook talk over, and cut everything else.
@@ -105,6 +106,7 @@ def normalize(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             for output in cell.outputs:
                 markup = output.get("data", {}).get("text/html")
                 if markup:
+                    output.data.pop(WIDGET, None)  # without its state it is an error message
                     output.data["text/html"] = UNKEPT_SOUND.sub(rf"\1{NOT_STORED}", "".join(markup))
                 if "execution_count" in output:
                     output.execution_count = count

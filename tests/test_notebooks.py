@@ -14,6 +14,7 @@ from tests.notebooks import (
     ADDRESS,
     NOTEBOOKS,
     ROOT,
+    WIDGET,
     can_cut_the_network,
     execute,
     normalize,
@@ -155,6 +156,15 @@ def test_no_stray_placeholder_outside_pyproject_and_what_it_feeds():
         ):
             continue
         assert f"github.com/{owner}/" not in file.read_text(), relative
+
+
+def test_a_widget_without_its_state_leaves_the_text_that_stands_for_it():
+    data = {"text/html": "<p>run this cell</p>", WIDGET: {"model_id": "1"}}
+    cell = nbformat.v4.new_code_cell(
+        "record()", outputs=[nbformat.v4.new_output("display_data", data)]
+    )
+    notebook = normalize(nbformat.v4.new_notebook(cells=[cell]))
+    assert notebook.cells[0].outputs[0].data == {"text/html": "<p>run this cell</p>"}
 
 
 def test_a_sound_that_must_not_be_kept_is_taken_out_of_its_player_only():
