@@ -28,7 +28,8 @@ STATE = """player => {
   const duration = Number(player.dataset.duration);
   const pictures = [...player.querySelectorAll(".asrlib-picture")];
   return {
-    time: audio.currentTime, paused: audio.paused, label: player.querySelector("button").innerText,
+    time: audio.currentTime, paused: audio.paused,
+    label: player.querySelector(".asrlib-play").innerText,
     cursor: parseFloat(cursor.style.left) / 100 * duration,
     seen: ((box.left + box.right) / 2 - plot.left) / plot.width * duration,
     above: box.top - plot.top, below: box.bottom - pictures.at(-1).getBoundingClientRect().bottom,
@@ -42,7 +43,7 @@ WATCH = f"""(player, milliseconds) => new Promise(resolve => {{
     states.push(state(player));
     performance.now() - start < milliseconds ? requestAnimationFrame(look) : resolve(states);
   }};
-  look();
+  requestAnimationFrame(look);  // after the player's own: between frames the cursor stands still
 }})"""
 
 
@@ -89,11 +90,12 @@ def test_cursor_moves_in_step_with_its_own_sound(open_page, screenshot):
 
 def test_sound_that_ends_can_be_played_again(open_page):
     player = open_page(chirp(0.4)).locator(".asrlib-player")
-    player.get_by_role("button").click()
-    playwright.expect(player.get_by_role("button")).to_have_text("Play", timeout=20_000)
+    button = player.locator(".asrlib-play")
+    button.click()
+    playwright.expect(button).to_have_text("Play", timeout=20_000)
     state = player.evaluate(STATE)
     assert state["cursor"] == pytest.approx(0.4, abs=0.05)
-    player.get_by_role("button").click()
+    button.click()
     assert min(state["cursor"] for state in player.evaluate(WATCH, 200)) < 0.3
 
 
@@ -211,14 +213,16 @@ def test_stripped_as_on_github_nothing_dangles(open_page, screenshot):
 def stand_in():
     """Return a small notebook: two players, the first below enough cells to be off screen."""
     make = (
-        "import os\nimport numpy as np\nfrom asrlib.widgets import Player\n"
+        "import os\nimport numpy as np\nfrom asrlib.subtitles import Word\n"
+        "from asrlib.widgets import Player\nwords = [Word('tone', 0.5, 1.5, 1.0)]\n"
         "assert os.environ['ASRLIB_PROFILE'] == 'smoke'\n"
         "time = np.arange(48000) / 16000\n"
         "tone = 0.3 * np.sin(2 * np.pi * (200 + 300 * time) * time)\n"
         "mel = -np.abs(np.arange(80)[:, None] - np.linspace(5, 60, 301))"
     )
     code, markdown = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
-    players = [code(f"Player(tone, log_mel=mel, title='{n}', text='tone {n}')") for n in "ab"]
+    options = "log_mel=mel, words=words, text='a rising tone'"
+    players = [code(f"Player(tone, title='{name}', {options})") for name in "ab"]
     failing = code("1 / 0", metadata={"tags": ["raises-exception"]})
     cells = [code(make), *[markdown("word " * 400) for _ in range(6)], *players, failing]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -248,7 +252,7 @@ def test_notebook_runs_in_jupyterlab_and_its_player_plays(chromium, tmp_path, sc
 
 def play_in_notebook(page, player, screenshot, name):
     """Play by button and by keys; JupyterLab must keep its own shortcuts out of it."""
-    button = player.get_by_role("button")
+    button = player.locator(".asrlib-play")
     button.click()
     states = player.evaluate(WATCH, 1000)
     screenshot(page, f"jupyterlab_{name}")
@@ -267,5 +271,12 @@ def play_in_notebook(page, player, screenshot, name):
     playwright.expect(button).to_have_text("Pause")
     page.keyboard.press("Space")
     playwright.expect(button).to_have_text("Play")
+    if (word := player.locator(".asrlib-word").first).count():
+        word.click()
+        playwright.expect(word).to_have_attribute("aria-pressed", "true")
+        page.keyboard.press("Escape")
+        playwright.expect(word).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("+")
+    playwright.expect(player.get_by_role("status")).to_have_text("zoom 2×")
     assert page.evaluate(f"[{NOTEBOOK}.activeCellIndex, {NOTEBOOK}.mode]") == [before, "command"]
     assert min(contrast for _, contrast in player.evaluate(CONTRASTS)) >= 4.5

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -11,6 +12,12 @@ import soundfile
 import torch
 from PIL import Image
 
+from asrlib.decoding import greedy_search
+from asrlib.features import FeatureConfig
+from asrlib.model import ModelConfig, SpeechRecognitionModel
+from asrlib.recognizer import Recognizer
+from asrlib.subtitles import Word
+from asrlib.text import Tokenizer
 from asrlib.widgets import Player
 from asrlib.widgets.card import ASSETS
 
@@ -60,6 +67,25 @@ def noise(seconds, rate=16000, peak=0.9):
 def log_mel(seconds, n_mels=80):
     """Noise on every band and frame: no real spectrogram makes a larger PNG."""
     return np.random.default_rng(1).normal(size=(n_mels, round(seconds * 100) + 1))
+
+
+def sure_of(path):
+    """Log-probabilities of a network that is sure of each symbol of a path; - is the blank."""
+    ids = [0 if symbol == "-" else int(Tokenizer().encode(symbol)[0]) for symbol in path]
+    probabilities = np.full((len(ids), 29), 0.1 / 28)
+    probabilities[np.arange(len(ids)), ids] = 0.9
+    return np.log(probabilities)
+
+
+def full(seconds=1.0, text="hi", **options):
+    """Return a player with every row."""
+    words = [Word(text, 0.04, 0.6, 0.9), Word("you", 0.7, 0.9, 0.8)]
+    rows = {"log_mel": log_mel(seconds), "log_probs": sure_of("-hh-i"), "truth": words[:1]}
+    return Player(noise(seconds), text=text, title=text, words=words, **{**rows, **options})
+
+
+def timed(markup):
+    return json.loads(Tree(markup).text["script", "asrlib-data"])
 
 
 def decode_uri(uri):
@@ -133,6 +159,80 @@ def test_pixels_show_time_to_the_right_and_frequency_upward():
     assert np.array_equal(np.argwhere(mels > 60).max(axis=0), (7, 100))
 
 
+def test_heat_map_has_a_row_a_symbol_and_gray_columns_where_the_blank_is_likeliest():
+    path = "-hh- 'z-a"
+    player = Player(noise(1), log_probs=sure_of(path))
+    image = Tree(player._repr_html_()).all("img")[1]
+    assert "29 symbols" in image["alt"] and "9 frames; the blank is likeliest in 3" in image["alt"]
+    pixels = np.asarray(Image.open(io.BytesIO(decode_uri(image["src"])[1])).convert("RGB"))
+    assert pixels.shape == (29 * 7, 9 * 4, 3)
+    cells = pixels[3::7, 2::4].astype(int)  # the middle of each cell
+    assert np.array_equal(cells.repeat(7, axis=0).repeat(4, axis=1), pixels)
+    rows = "abcdefghijklmnopqrstuvwxyz' -"
+    assert "".join(rows[row] for row in cells.sum(axis=2).argmax(axis=0)) == path
+    others = np.sort(cells.sum(axis=2), axis=0)[:-1]  # (28, frames): the unlikely symbols
+    blank = np.array([symbol == "-" for symbol in path])
+    assert others[:, blank].min() > 200 and others[:, ~blank].max() < 20
+    columns = cells[:, blank][:28].reshape(-1, 3)
+    assert np.ptp(columns, axis=1).max() < 20  # gray
+
+
+def test_letters_and_words_stand_at_their_times():
+    log_probs = torch.randn(26, 29).log_softmax(dim=-1)
+    words = [Word("one", 0.1, 0.345, 0.9), Word("two", 0.5, 0.9, 0.9)]
+    markup = Player(noise(1), log_probs=log_probs, words=words, truth=words[1:])._repr_html_()
+    best = greedy_search(log_probs[None], torch.tensor([26]))[0]
+    data = timed(markup)
+    assert "".join(letter for letter, _ in data["greedy"]) == best.text
+    assert [second for _, second in data["greedy"]] == pytest.approx(np.array(best.timesteps) / 25)
+    assert data["heard"] == [["one", 0.1, 0.345], ["two", 0.5, 0.9]]
+    assert data["said"] == [["two", 0.5, 0.9]]
+    text = Tree(markup).text  # what remains without scripts
+    assert text["div", "asrlib-row asrlib-heard"] == "one two"
+    assert text["div", "asrlib-row asrlib-said"] == "two"
+    assert text["div", "asrlib-row asrlib-greedy"] == best.text
+    spoken = [div["aria-label"] for div in Tree(markup).all("div") if "aria-label" in div]
+    assert spoken[1:] == [f"Greedy string: {best.text}", "Words heard", "Words said"]
+
+
+def test_a_network_that_says_nothing_says_so():
+    tree = Tree(Player(noise(1), log_probs=sure_of("----"), words=[], truth=[])._repr_html_())
+    assert tree.text["div", "asrlib-row asrlib-greedy"] == "only blanks"
+    assert tree.text["div", "asrlib-row asrlib-heard"] == "no words"
+
+
+def test_a_plain_player_holds_no_rows_of_words_and_the_same_html_each_time():
+    plain = Player(noise(1), log_mel=log_mel(1))._repr_html_()
+    assert 'class="asrlib-data' not in plain and 'class="asrlib-row' not in plain
+    assert 'class="asrlib-note' not in plain  # nor a legend
+    assert full(compress=True)._repr_html_() == full(compress=True)._repr_html_()
+
+
+def test_player_of_a_recognizer_shows_what_it_makes_of_the_sound():
+    torch.manual_seed(0)
+    config = ModelConfig.preset("tiny")
+    recognizer = Recognizer(SpeechRecognitionModel(config), FeatureConfig(hop_length=200))
+    waveform = torch.from_numpy(noise(1))
+    player = Player.of(recognizer, waveform, truth="hi you", title="A title")
+    assert player.frame_seconds == config.time_stride * 200 / 16000
+    probabilities = recognizer.log_probs(waveform).exp().numpy()
+    assert np.array_equal(player.probabilities, probabilities)
+    assert player.words == recognizer.transcribe(waveform).words
+    assert player.truth == recognizer.align(waveform, "hi you").words
+    assert player.log_mel.shape == (80, 16000 // 200 + 1)
+    assert (player.text, player.title) == ("hi you", "A title")
+    assert Player.of(recognizer, waveform).truth is None
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_words_stay_words(words):
+    plain, tree = Tree(full(text="plain")._repr_html_()), Tree(full(text=words)._repr_html_())
+    assert [tag for tag, _ in tree.elements] == [tag for tag, _ in plain.elements]
+    assert tree.text["div", "asrlib-row asrlib-heard"] == f"{words} you"
+    assert json.loads(tree.text["script", "asrlib-data"])["said"] == [[words, 0.04, 0.6]]
+    assert tree.text["script", ""] == plain.text["script", ""]
+
+
 @pytest.mark.parametrize("words", HOSTILE)
 def test_text_stays_text(words):
     plain = Player(noise(0.1), text="plain", title="plain")._repr_html_()
@@ -158,6 +258,25 @@ def test_assets_cannot_end_their_element():
 def test_a_compressed_4_s_clip_is_small(n_mels, limit):
     player = Player(noise(4), text="word " * 12, log_mel=log_mel(4, n_mels), compress=True)
     assert len(player._repr_html_().encode()) <= limit
+
+
+def test_a_compressed_4_s_clip_with_every_row_is_small():
+    words = [Word("wording", 0.3 * n, 0.3 * n + 0.25, 0.9) for n in range(13)]
+    log_probs = (3 * torch.randn(101, 29)).log_softmax(dim=-1)  # noise, as everything here
+    rows = {"log_mel": log_mel(4), "log_probs": log_probs, "words": words, "truth": words}
+    player = Player(noise(4), text="word " * 12, **rows, compress=True)
+    assert len(player._repr_html_().encode()) <= 100_000
+
+
+def test_rows_are_cut_with_the_sound():
+    words = [Word("one", 0.1, 0.4, 0.9), Word("two", 0.9, 1.3, 0.9), Word("three", 1.5, 1.9, 0.9)]
+    log_probs = sure_of("ab" * 25 + "a")
+    rows = {"log_probs": log_probs, "words": words, "truth": words}
+    player = Player(noise(2), **rows, max_seconds=1)
+    data = timed(player._repr_html_())
+    assert data["heard"] == data["said"] == [["one", 0.1, 0.4], ["two", 0.9, 1.0]]
+    assert [second for _, second in data["greedy"]] == pytest.approx(np.arange(26) / 25)
+    assert "in 26 frames" in player._repr_html_()
 
 
 def test_long_sounds_are_cut_and_say_so():
@@ -213,6 +332,26 @@ def test_the_same_player_gives_the_same_html():
         (np.zeros(9), {"log_mel": np.zeros((1, 80, 2))}, r"log_mel: shape \(1, 80, 2\)"),
         (np.zeros(9), {"log_mel": np.zeros((80, 0))}, r"log_mel: shape \(80, 0\)"),
         (np.zeros(9), {"log_mel": np.full((2, 2), -np.inf)}, "log_mel: 4 of 4 values"),
+        (np.zeros(9), {"log_probs": np.zeros(29)}, r"log_probs: shape \(29,\)"),
+        (np.zeros(9), {"log_probs": np.full((1, 5), np.log(0.2))}, "log_probs: 5 symbols"),
+        (np.zeros(9), {"log_probs": np.full((1, 29), np.nan)}, "log_probs: 29 of 29 values"),
+        (np.zeros(9), {"log_probs": np.zeros((1, 29))}, "frame 0 sum to 29, not to 1"),
+        (np.zeros(9), {"log_probs": sure_of("--"), "frame_seconds": 0}, "frame_seconds=0"),
+        (
+            np.zeros(16000),
+            {"log_probs": sure_of("-" * 28)},
+            r"28 frames, 0\.04 s apart, reach to 1",
+        ),
+        (
+            np.zeros(16000),
+            {"words": [Word("late", 0.9, 1.1, 1.0)]},
+            "word 'late' from 0.9 to 1.1 s",
+        ),
+        (
+            np.zeros(16000),
+            {"truth": [Word("back", 0.9, 0.8, 1.0)]},
+            "word 'back' from 0.9 to 0.8 s",
+        ),
     ],
 )
 def test_bad_input_is_named(waveform, options, message, unchecked_types):

@@ -1,4 +1,4 @@
-"""The pictures of a player: small PNGs on a common time axis."""
+"""The rows of a player on their common time axis: pictures as small PNGs, and text."""
 
 import io
 
@@ -6,21 +6,35 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from asrlib.widgets.card import data_uri
+from asrlib.text import ALPHABET, BLANK
+from asrlib.widgets.card import data_uri, escape
 
 DARK, LIGHT = (0, 0, 4), (196, 176, 230)  # of the waveform; DARK is also the darkest of magma
 MEL_LEVELS = 64  # colors; with 256 the PNG of 4 s is a third larger and looks the same
+HEAT_LEVELS = 32  # of a probability
+BLANK_GROUND = (72, 70, 84)  # of frames where the blank is likeliest: gray, which magma lacks
+# Symbols of the heat map, top to bottom: a to z, apostrophe, space, blank; and their signs.
+HEAT_ORDER = [*range(3, len(ALPHABET) + 1), 2, 1, BLANK]
+HEAT_LABELS = tuple(("-" + ALPHABET.replace(" ", "␣"))[i] for i in HEAT_ORDER)
 
 
 def picture(
     name: str, labels: tuple[str, ...], alt: str, png: bytes, *, height: int, style: str = ""
 ) -> str:
     """Return scale and picture; CSS writes the labels: where it is stripped, no number is left."""
-    scale = "".join(f'<span data-label="{label}"></span>' for label in labels)
+    scale = "".join(f'<span data-label="{escape(label)}"></span>' for label in labels)
     return f"""
-<div class="asrlib-scale" aria-hidden="true">{scale}</div>\
+<div class="asrlib-scale asrlib-{name}" aria-hidden="true">{scale}</div>\
 <div class="asrlib-picture asrlib-{name}"><img src="{data_uri("image/png", png)}" alt="{alt}" \
 width="720" height="{height}" style="{style}" draggable="false"></div>"""
+
+
+def text_row(name: str, label: str, text: str, *, role: str = "group") -> str:
+    """Return a row of text, which the script spreads over the time axis; `label` is spoken."""
+    return f"""
+<div class="asrlib-scale asrlib-{name}">{name}</div>\
+<div class="asrlib-row asrlib-{name}" role="{role}" aria-label="{escape(label)}" dir="auto">\
+{escape(text)}</div>"""
 
 
 def axis(seconds: float) -> str:
@@ -34,7 +48,9 @@ def axis(seconds: float) -> str:
         f'<span style="left:{100 * tick / seconds:.3f}%" data-label="{label}"></span>'
         for tick, label in zip(ticks, labels, strict=True)
     )
-    return f'<div class="asrlib-axis" aria-hidden="true">{spans}</div>'
+    return f"""
+<div class="asrlib-scale asrlib-axis" aria-hidden="true"></div>\
+<div class="asrlib-ticks asrlib-axis" aria-hidden="true">{spans}</div>"""
 
 
 def png(levels: np.ndarray, colors: np.ndarray) -> bytes:
@@ -69,3 +85,16 @@ def log_mel_png(log_mel: np.ndarray) -> bytes:
     dark, bright = np.percentile(log_mel, (5, 99.9))
     levels = np.clip((log_mel[::-1] - dark) / max(bright - dark, 1e-6), 0, 1) * (MEL_LEVELS - 1)
     return png(levels, 255 * matplotlib.colormaps["magma"](np.linspace(0, 1, MEL_LEVELS))[:, :3])
+
+
+def heat_png(
+    probabilities: np.ndarray, *, shades: int = HEAT_LEVELS, cell: tuple[int, int] = (7, 4)
+) -> bytes:
+    """Color (frames, 29) by probability, dark to bright; gray where the blank is likeliest."""
+    levels = np.rint(probabilities[:, HEAT_ORDER].clip(0, 1).T * (shades - 1))
+    levels = levels + shades * (probabilities.argmax(axis=1) == BLANK)  # a second palette
+    plain = 255 * matplotlib.colormaps["magma"](np.linspace(0, 1, shades))[:, :3]
+    on_gray = np.maximum(plain, np.array(BLANK_GROUND))
+    # Cells of 7 x 4 pixels: where style is stripped, a browser would blur single pixels.
+    levels = levels.repeat(cell[0], axis=0).repeat(cell[1], axis=1)
+    return png(levels, np.concatenate([plain, on_gray]))
