@@ -1,6 +1,7 @@
 """The record of a training run, a line of JSON at a time, so that a killed run loses nothing."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,39 @@ class History:
     def column(self, kind: str, name: str) -> list[Any]:
         """Collect one number over all lines of a kind ("step" or "epoch")."""
         return [row[name] for row in self.rows if row["kind"] == kind]
+
+
+def blank_plateau(
+    steps: Sequence[int], blank_fractions: Sequence[float], level: float = 0.95
+) -> tuple[int, int] | None:
+    """Find where a network answered (nearly) every frame with the blank.
+
+    CTC networks learn early that the blank is a safe answer, and sit there until they tell sounds
+    apart. The plateau is the longest stretch of logged steps at or above the level. One step below
+    is a batch that differs; where two in a row are below, the first of them is the end.
+
+    Args:
+        steps: that were logged, rising: of the lines of a history, or of the moments of a film.
+        blank_fractions: of each, in [0, 1].
+        level: the least fraction that counts.
+
+    Returns:
+        The first step of the plateau and the step of its end, which is the last logged step where
+        the network never left it; None where there is no plateau.
+
+    Example:
+        >>> blank_plateau([1, 20, 40, 60, 80, 100], [0.05, 0.98, 0.93, 1.0, 0.7, 0.6])
+        (20, 80)
+    """
+    stretches, first, end = [], None, None
+    for step, fraction in zip(steps, blank_fractions):
+        if fraction >= level:
+            first, end = step if first is None else first, None
+        elif first is not None and end is None:
+            end = step  # if the next one is below, too
+        elif first is not None:
+            stretches.append((first, end))
+            first = end = None
+    if first is not None:
+        stretches.append((first, steps[-1] if end is None else end))
+    return max(stretches, key=lambda stretch: stretch[1] - stretch[0], default=None)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from asrlib.widgets import Player
-from asrlib.widgets.card import asset
+from asrlib.widgets._card import asset
 from asrlib.widgets.recorder import LOUD, QUIET, _privacy
 from tests.browser import CHROMIUM, CONTRASTS, FLAGS, NOTEBOOK, notebook_page
 

@@ -129,6 +129,7 @@ FILES = [
     path
     for path in sorted(PACKAGE.rglob("*.py"))
     if not SCRIPTS & set(path.relative_to(PACKAGE).parts)
+    and (path.stem.startswith("__") or not path.stem.startswith("_"))  # _name.py is not public
 ]
 
 

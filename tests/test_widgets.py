@@ -19,7 +19,7 @@ from asrlib.recognizer import Recognizer
 from asrlib.subtitles import Word
 from asrlib.text import Tokenizer
 from asrlib.widgets import Player
-from asrlib.widgets.card import ASSETS
+from asrlib.widgets._card import ASSETS
 
 HOSTILE = [
     "<img src=x onerror='window.__pwned = 1'>",

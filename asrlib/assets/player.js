@@ -116,7 +116,7 @@
       smaller.setAttribute("aria-disabled", zoom === ZOOMS[0]);
       larger.setAttribute("aria-disabled", zoom === ZOOMS.at(-1));
     };
-    const tick = () => { // at most 9 in view, at round times, as asrlib.widgets.pictures.axis draws them
+    const tick = () => { // at most 9 in view, at round times, as asrlib.widgets._pictures.axis draws them
       const least = duration / (8 * zoom), power = 10 ** Math.floor(Math.log10(least));
       const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= least);
       const ticks = [];

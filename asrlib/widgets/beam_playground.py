@@ -10,7 +10,7 @@ from asrlib.decoding import beam_search, greedy_search
 from asrlib.fusion import Fusion
 from asrlib.language_model import NGramModel
 from asrlib.text import BLANK, Tokenizer
-from asrlib.widgets.card import card, escape, json_element
+from asrlib.widgets._card import card, escape, json_element
 
 MAX_BEAM, MAX_ALPHA, MAX_FRAMES, MAX_SYMBOLS = 6, 2.0, 12, 10
 MAX_STATES = 2000  # of a language model: each is a row of numbers in the page

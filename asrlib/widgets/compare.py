@@ -6,12 +6,12 @@ from itertools import zip_longest
 import numpy as np
 from torch import Tensor
 
-from asrlib.audio import SAMPLE_RATE, wav_bytes
+from asrlib.audio import SAMPLE_RATE
 from asrlib.metrics import ErrorRate, Row, edit_alignment
 from asrlib.subtitles import Word
-from asrlib.widgets.card import card, data_uri, escape
-from asrlib.widgets.pictures import axis, picture, waveform_png
-from asrlib.widgets.player import Player, _mp3_bytes
+from asrlib.widgets._card import card, escape, sound_uri
+from asrlib.widgets._pictures import axis, picture, waveform_png
+from asrlib.widgets.player import Player
 
 MAX_SECONDS = 60  # 2.6 MB as WAV in the page
 LINE_CHARACTERS = 56  # of a line of the table before the script fits the lines to the page
@@ -93,8 +93,7 @@ class ComparePlayer:
     def _repr_html_(self) -> str:
         """Return one HTML fragment; the script in it is the same for every compare player."""
         sound = self.sound
-        encode, kind = (_mp3_bytes, "mpeg") if sound.compress else (wav_bytes, "wav")
-        source = data_uri(f"audio/{kind}", encode(sound.waveform, sound.sample_rate))
+        source = sound_uri(sound.waveform, sound.sample_rate, compress=sound.compress)
         peak = float(np.abs(sound.waveform).max())
         png = waveform_png(sound.waveform, min(max(peak, 0.01), 1.0))
         alt = f"Waveform of {sound.seconds:.2f} seconds"

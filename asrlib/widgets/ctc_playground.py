@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from asrlib.ctc import ctc_loss, required_frames
-from asrlib.widgets.card import card, escape, json_element
+from asrlib.widgets._card import card, escape, json_element
 
 BLANK_MARK = "\u2013"  # an en dash: shown for the blank, never typed
 FEWEST_FRAMES, MOST_FRAMES = 3, 12

@@ -1,23 +1,21 @@
 """Sounds to see, hear and walk through in a notebook, as plain HTML that needs no kernel."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
-from asrlib.audio import SAMPLE_RATE, wav_bytes
+from asrlib.audio import SAMPLE_RATE
 from asrlib.decoding import greedy_search
 from asrlib.evaluation import Search
 from asrlib.features import frame_to_seconds
 from asrlib.recognizer import Recognizer
 from asrlib.subtitles import Word
 from asrlib.text import ALPHABET, BLANK
-from asrlib.widgets.card import card, data_uri, escape, finite, json_element
-from asrlib.widgets.pictures import (
+from asrlib.widgets._card import card, escape, finite, json_element, sound_uri
+from asrlib.widgets._pictures import (
     HEAT_LABELS,
     axis,
     heat_png,
@@ -160,8 +158,7 @@ class Player:
 
     def _repr_html_(self) -> str:
         """Return one HTML fragment; the script in it is the same for every player."""
-        encode, kind = (_mp3_bytes, "mpeg") if self.compress else (wav_bytes, "wav")
-        sound = data_uri(f"audio/{kind}", encode(self.waveform, self.sample_rate))
+        sound = sound_uri(self.waveform, self.sample_rate, compress=self.compress)
         facts = f"{self.seconds:.2f} s · {self.sample_rate / 1000:g} kHz"
         facts += " · MP3" if self.compress else ""
         rows = self._waveform_picture()
@@ -279,11 +276,3 @@ class Player:
         kept = [word for word in words or () if word.start < self.seconds]
         kept = [replace(word, end=min(word.end, self.seconds)) for word in kept]
         return None if words is None else kept
-
-
-def _mp3_bytes(waveform: np.ndarray, sample_rate: int) -> bytes:
-    """Encode as MP3 of constant bit rate: browsers seek by guess in a variable one."""
-    buffer = io.BytesIO()
-    settings = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 0.8}
-    soundfile.write(buffer, np.clip(waveform, -1, 1), sample_rate, **settings)
-    return buffer.getvalue()

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from asrlib import audio
-from asrlib.widgets.card import asset, escape
+from asrlib.widgets._card import asset, escape
 
 # A message to the kernel holds at most 10 MB (Jupyter's web server); this is 7.7 MB.
 LONGEST = 120  # seconds
@@ -54,12 +54,18 @@ def record(max_seconds: float = 15.0) -> "Recording":
 
 
 class Recording:
-    """What `record` shows and fills; see there.
+    """What `record` shows and fills.
+
+    Args:
+        max_seconds: as in `record`.
 
     Attributes:
         sample_rate: 16000 Hz.
-        seconds: how long the recording is; 0.0 before there is one.
         max_seconds: the limit.
+
+    Example:
+        >>> Recording(5).seconds
+        0.0
     """
 
     def __init__(self, max_seconds: float = 15.0) -> None:
@@ -86,6 +92,7 @@ class Recording:
 
     @property
     def seconds(self) -> float:
+        """How long the recording is; 0.0 before there is one."""
         return 0.0 if self._waveform is None else len(self._waveform) / self.sample_rate
 
     def save(self, path: str | os.PathLike) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from asrlib.audio import SAMPLE_RATE, as_waveform
 from asrlib.features import LOG_FLOOR, FeatureConfig, LogMelSpectrogram, SpecAugment, normalize
 from asrlib.plots.spectrograms import stacked
-from asrlib.widgets.card import escape
+from asrlib.widgets._card import escape
 from asrlib.widgets.player import Player
 
 ROUNDS = 16  # of Griffin and Lim; twice as many take twice as long and are hardly heard

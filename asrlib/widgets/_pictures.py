@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from asrlib.text import ALPHABET, BLANK
-from asrlib.widgets.card import data_uri, escape
+from asrlib.widgets._card import data_uri, escape
 
 DARK, LIGHT = (0, 0, 4), (196, 176, 230)  # of the waveform; DARK is also the darkest of magma
 MEL_LEVELS = 64  # colors; with 256 the PNG of 4 s is a third larger and looks the same

@@ -2,12 +2,16 @@
 
 import base64
 import html
+import io
 import json
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from torch import Tensor
+
+from asrlib.audio import wav_bytes
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -74,6 +78,17 @@ def asset(name: str) -> str:
 def data_uri(mime: str, data: bytes) -> str:
     """Put bytes into the page itself."""
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def sound_uri(waveform: np.ndarray, sample_rate: int, *, compress: bool) -> str:
+    """Put a sound into the page itself, as 16-bit WAV or as MP3."""
+    if not compress:
+        return data_uri("audio/wav", wav_bytes(waveform, sample_rate))
+    buffer = io.BytesIO()
+    # Of constant bit rate: browsers seek by guess in a variable one.
+    settings = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 0.8}
+    soundfile.write(buffer, np.clip(waveform, -1, 1), sample_rate, **settings)
+    return data_uri("audio/mpeg", buffer.getvalue())
 
 
 def finite(name: str, values: np.ndarray | Tensor, axes: tuple[str, ...]) -> np.ndarray:
