@@ -136,6 +136,15 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--beam", type=int, default=50, help="beam size of all decoders")
     benchmark.set_defaults(run=_benchmark)
 
+    playgrounds = commands.add_parser(
+        "playgrounds", help="write a page to play with CTC and beam search; it needs no Python"
+    )
+    playgrounds.add_argument("--page", default="playgrounds.html", help="where to")
+    playgrounds.add_argument(
+        "--film", metavar="RUN", help="a run's folder: its training film comes along"
+    )
+    playgrounds.set_defaults(run=_playgrounds)
+
     figures = commands.add_parser("figures", help="redraw the stored figures from their results")
     figures.set_defaults(run=_figures)
     return parser
@@ -344,6 +353,21 @@ def _benchmark_speed(options: argparse.Namespace) -> None:
             f"{row.what:36}{row.real_time:12.1f}{1 / row.real_time:12.4f}{row.padding:12.2f}"
             f"{100 * row.arithmetic:10.0f} %{100 * row.recurrent:10.0f} %"
         )
+
+
+def _playgrounds(options: argparse.Namespace) -> None:
+    from asrlib.widgets import BeamPlayground, CTCPlayground, TrainingFilm
+
+    cards = [CTCPlayground(), BeamPlayground()]
+    if options.film:
+        cards.append(TrainingFilm.load(options.film))
+    head = "<!doctype html><html lang=en><meta charset=utf-8><title>Playgrounds</title>"
+    head += "<meta name=viewport content='width=device-width'>"
+    head += "<body style='max-width: 720px; margin: 24px auto; padding: 0 8px'>"
+    body = "\n".join(card._repr_html_() for card in cards)
+    page = Path(options.page)
+    page.write_text(f"{head}\n{body}\n", encoding="utf-8")
+    print(f"open {page.resolve().as_uri()} in a browser")
 
 
 def _figures(options: argparse.Namespace) -> None:

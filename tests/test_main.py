@@ -148,3 +148,12 @@ def test_the_benchmark_prints_a_row_for_each_decoder(capsys):
         assert sum(line[10:].startswith(f"{name} ") for line in said.out.splitlines()) == 3
     code, said = run(capsys, "benchmark", "ctc", "--frames", 150)
     assert code == 0 and "asrlib.ctc.ctc_loss" in said.out and "times torch" in said.out
+
+
+def test_the_playgrounds_are_one_page_that_loads_nothing(capsys, tmp_path):
+    page = tmp_path / "play.html"
+    code, said = run(capsys, "playgrounds", "--page", page)
+    assert code == 0 and page.as_uri() in said.out
+    text = page.read_text(encoding="utf-8")
+    assert "asrlib-ctc_playground" in text and "asrlib-beam_playground" in text
+    assert "https://" not in text and "src=" not in text.split("<script")[0]
