@@ -8,8 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 
 DATA_HELP = (
-    "minispeech (the embedded synthetic corpus), a LibriSpeech subset such as dev-clean, 8h (8.5"
-    " hours of three subsets), or your own manifest (.tsv or .jsonl with path, text, speaker)"
+    "minispeech (the embedded synthetic corpus), a LibriSpeech subset such as dev-clean, 8h (7.4"
+    " hours of three subsets), either with -whole (the 8 held-out speakers, too), or your own"
+    " manifest (.tsv or .jsonl with path, text, speaker)"
 )
 SET_HELP = (
     "minispeech-test, minispeech-dev, minispeech-unseen, held-out (the 8 dev-clean speakers kept"
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.rest = rest
     try:
         return options.run(options) or 0
-    except (ValueError, FileNotFoundError, ConnectionError, FloatingPointError) as error:
+    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
         print(f"asrlib {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -211,8 +212,10 @@ def _ablate(options: argparse.Namespace) -> None:
 
     folder = options.folder or _runs() / f"ablation-{options.preset}-{Path(options.data).stem}"
     handed_on = ["--data", options.data, *options.rest]
+    _, validation_set = _training_data(options.data, download="--download" in options.rest)
+    if len(validation_set.speakers) < 2:
+        raise ValueError(f"{validation_set}: to compare, two speakers are needed")
     ablation.run(Path(folder), handed_on, options.preset, options.seeds, options.jobs)
-    _, validation_set = _training_data(options.data, download=False)
     rows = ablation.table(Path(folder), options.preset, options.seeds, validation_set)
     print(f"{'':28}{'WER of each seed':>20}{'change (95 %, other speakers)':>34}{'minutes':>10}")
     for row in rows:
@@ -344,7 +347,8 @@ def _benchmark_speed(options: argparse.Namespace) -> None:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     utterances, _ = _training_data(options.data, download=False)
     how = "one thread, processor time" if device == "cpu" else "wall time"
-    print(f"{options.preset} on {device}, {how}; calibration {benchmark.gigaflops():.0f} GFLOP/s")
+    calibration = benchmark.gigaflops(device=device)
+    print(f"{options.preset} on {device}, {how}; calibration {calibration:.0f} GFLOP/s")
     measure = throughput.train_speed if options.what == "train" else throughput.inference_speed
     columns = ("x real time", "RTF", "padding", "arithmetic", "recurrent")
     print(f"{'':36}" + "".join(f"{name:>12}" for name in columns))

@@ -29,7 +29,6 @@ _CHANGES: dict[str, tuple[str, ...]] = {
     "no dropout": ("dropout=0",),
     "no normalization": ("normalize=none",),
     "40 mels": ("n_mels=40",),
-    "a time stride of 2": ("time_stride=2",),
     "CR-CTC": ("consistency=0.2",),
 }
 
@@ -72,10 +71,13 @@ def changes(preset: str) -> dict[str, tuple[str, ...]]:
         >>> list(changes("small"))[-1], list(changes("tiny"))[-2:]
         ('InterCTC', ['two GRU layers', 'two GRU layers, InterCTC'])
     """
-    if ModelConfig.preset(preset).rnn_layers > 1:
-        return _CHANGES | {"InterCTC": ("inter_ctc=0.3",)}
+    model = ModelConfig.preset(preset)
+    stride = 4 if model.time_stride == 2 else 2
+    known = _CHANGES | {f"a time stride of {stride}": (f"time_stride={stride}",)}
+    if model.rnn_layers > 1:
+        return known | {"InterCTC": ("inter_ctc=0.3",)}
     two = {"two GRU layers": ("rnn_layers=2",)}
-    return _CHANGES | two | {"two GRU layers, InterCTC": ("rnn_layers=2", "inter_ctc=0.3")}
+    return known | two | {"two GRU layers, InterCTC": ("rnn_layers=2", "inter_ctc=0.3")}
 
 
 def run(folder: Path, options: Sequence[str], preset: str, seeds: Sequence[int], jobs: int) -> None:
@@ -89,7 +91,7 @@ def run(folder: Path, options: Sequence[str], preset: str, seeds: Sequence[int],
         jobs: runs at a time, each a process of its own (on one large GPU 4 to 8).
 
     Raises:
-        RuntimeError: a run failed; its output ends in its folder's log.
+        ChildProcessError: a run failed; its output ends in its folder's log. No other is begun.
     """
 
     def train(change: str, settings: Sequence[str], seed: int) -> None:
@@ -101,7 +103,7 @@ def run(folder: Path, options: Sequence[str], preset: str, seeds: Sequence[int],
             command += ["--set", setting]
         with (home / "log.txt").open("a") as log:
             if subprocess.run(command, stdout=log, stderr=log).returncode:
-                raise RuntimeError(f"{change}, seed {seed}, failed: see {home / 'log.txt'}")
+                raise ChildProcessError(f"{change}, seed {seed}, failed: see {home / 'log.txt'}")
 
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [
@@ -109,8 +111,12 @@ def run(folder: Path, options: Sequence[str], preset: str, seeds: Sequence[int],
             for seed in seeds  # all of one seed first: a table of it can be had early
             for change, settings in changes(preset).items()
         ]
-        for task in waiting:
-            task.result()
+        try:
+            for task in waiting:
+                task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def table(
@@ -126,13 +132,15 @@ def table(
         A row a change whose runs are finished, the recipe first.
 
     Raises:
-        FileNotFoundError: the recipe itself is not there.
+        FileNotFoundError: the recipe itself is not finished.
     """
     rows: list[Row] = []
     base: list[str] = []
     for change, settings in changes(preset).items():
         homes = [_home(folder, change, seed) / "last.pt" for seed in seeds]
-        if change != RECIPE and not all(map(_is_finished, homes)):
+        if not all(map(_is_finished, homes)):
+            if change == RECIPE:
+                raise FileNotFoundError(f"{homes[0].parent}: the recipe is not trained to its end")
             continue
         results, minutes = [], []
         for home in homes:

@@ -91,12 +91,13 @@ def now(device: torch.device | str = "cpu") -> float:
     return time.perf_counter()
 
 
-def gigaflops(size: int = 1024, device: str = "cpu") -> float:
+def gigaflops(size: int = 1024, device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
     """How fast is this core, or GPU, right now? A matrix product.
 
     Args:
         size: rows and columns of the matrix.
-        device: float32 on "cpu"; bfloat16 on "cuda", as training computes there.
+        device: "cpu" or "cuda".
+        dtype: of the numbers.
 
     Returns:
         Billions of additions and multiplications a second.
@@ -105,7 +106,6 @@ def gigaflops(size: int = 1024, device: str = "cpu") -> float:
         >>> gigaflops(64) > 0
         True
     """
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
     a, best = torch.randn(size, size, device=device, dtype=dtype), float("inf")
     for turn in range(6):
         began = now(device)

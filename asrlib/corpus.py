@@ -351,15 +351,17 @@ def librispeech_training_data(
         FileNotFoundError: a subset is missing and not downloaded.
         ValueError: no subset of that name.
     """
+    base, subset = name.removesuffix("-whole"), None
+    if base not in ("dev-clean", "8h"):
+        subset = LibriSpeech(name, root=root, download=download)  # an unknown name ends here
     everyone = LibriSpeech("dev-clean", root=root, download=download)
     rest, held_out = split_by_speaker(everyone, HELD_OUT_SPEAKERS)
-    base = name.removesuffix("-whole")
-    if base not in ("dev-clean", "8h"):
-        return LibriSpeech(name, root=root, download=download), held_out
+    if subset:
+        return subset, held_out
     parts = [everyone if name.endswith("-whole") else rest]
     if base == "8h":
-        for subset, speakers in EIGHT_HOURS.items():
-            parts.append(LibriSpeech(subset, root=root, download=download).select(speakers))
+        for other, speakers in EIGHT_HOURS.items():
+            parts.append(LibriSpeech(other, root=root, download=download).select(speakers))
     return Corpus(f"LibriSpeech {name}", [u for part in parts for u in part]), held_out
 
 

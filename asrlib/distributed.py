@@ -49,7 +49,7 @@ class World:
         """Make the backward pass average the gradients of all processes.
 
         Args:
-            model: on this process's device; all processes must have the same one.
+            model: on this process's device, the same network in all processes.
 
         Returns:
             The model itself when alone, else wrapped in DistributedDataParallel.

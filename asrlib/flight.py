@@ -85,7 +85,8 @@ class FlightRecorder:
 
         Args:
             step: steps done.
-            model: is asked as it is used, without dropout, and left in the mode it was in.
+            model: the one that learns (not its average); asked without dropout, and left in the
+                mode it was in.
             row: loss, gradient_norm and blank_fraction of this step.
         """
         clips = [item for item in map(self.clips.__getitem__, range(len(self.clips))) if item]

@@ -33,7 +33,8 @@ class History:
         """
         self.path, self.rows = path, []
         if path and path.is_file():
-            whole = (line for line in path.read_text().splitlines() if line.endswith("}"))
+            lines = path.read_text().splitlines(keepends=True)
+            whole = (line for line in lines if line.endswith("}\n"))
             self.rows = [json.loads(line) for line in whole]  # a kill can cut the last line
             if up_to_step is not None:
                 self.rows = [row for row in self.rows if row["step"] <= up_to_step]

@@ -70,6 +70,9 @@ def objective(
     Returns:
         Nats, one number an utterance, the mean over the views.
 
+    Raises:
+        ValueError: a view or the output halfway is missing.
+
     Example:
         >>> log_probs, one = torch.zeros(2, 1, 2).log_softmax(-1), torch.tensor([1, 1])
         >>> objective((log_probs, one), torch.tensor([[1]]), one[:1], consistency=0.2)
@@ -77,6 +80,10 @@ def objective(
     """
     log_probs, lengths = outputs[:2]
     views = len(log_probs) // len(targets)
+    if len(log_probs) != views * len(targets) or (consistency and views != 2):
+        raise ValueError(f"{len(log_probs)} rows of {len(targets)} texts; CR-CTC wants two of each")
+    if inter_ctc and len(outputs) < 3:
+        raise ValueError("inter_ctc wants the output halfway: model(..., halfway=True)")
     all_targets, all_lengths = targets.repeat(views, 1), target_lengths.repeat(views)
     losses = ctc_losses(log_probs, lengths, all_targets, all_lengths)
     if inter_ctc:

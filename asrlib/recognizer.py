@@ -1,5 +1,6 @@
 """A checkpoint that reads sound: files or arrays in, text and word times out."""
 
+import copy
 import os
 import warnings
 from dataclasses import dataclass, replace
@@ -117,7 +118,8 @@ class Recognizer:
         """
         with warnings.catch_warnings():  # says since 2.10 that it moves to another package
             warnings.simplefilter("ignore", DeprecationWarning)
-            model = torch.ao.quantization.quantize_dynamic(self.model.cpu(), {nn.GRU, nn.Linear})
+            model = copy.deepcopy(self.model).cpu()
+            torch.ao.quantization.quantize_dynamic(model, {nn.GRU, nn.Linear}, inplace=True)
         return Recognizer(model, self.extractor.config, self.record)
 
     @torch.no_grad()

@@ -4,7 +4,7 @@ Sound is read before the clock starts. The pipeline this course begins with, whi
 to the longest of the corpus, is timed in the same run: it is the zero line.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,25 +61,28 @@ def train_speed(
         >>> [row.what for row in train_speed("tiny", MiniSpeech("dev")[:9], batches=1)]
         ['training, length buckets', 'training, padded to the longest']
     """
-    peak = gigaflops(4096 if device == "cuda" else 1024, device)
-    config = TrainConfig.preset(preset)
+    config = TrainConfig.preset(preset, speed_factors=(1.0,))  # a fast batch has fewer frames
     features = FeatureConfig.preset(preset)
     trainer = Trainer(
         ModelConfig.preset(preset), config, utterances, feature_config=features, device=device
     )
-    bucketed = _some(batch_loader(trainer.train_set, trainer.sampler), batches + 1)
+    dtype = trainer.dtype or torch.float32
+    peak = gigaflops(1024 if device == "cpu" else 4096, device, dtype)
+    bucketed = _load(trainer.train_set, list(trainer.sampler), batches)
     longest = max(utterance.duration_seconds for utterance in utterances)
     size = max(1, int(config.batch_seconds / longest))  # clips in a batch of the same memory
     order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(0)).tolist()
     drawn = [order[n : n + size] for n in range(0, len(order), size)]
-    padded = [
-        _padded(batch, int(longest * SAMPLE_RATE))
-        for batch in _some(batch_loader(SpeechDataset(utterances), drawn), batches + 1)
-    ]
+    padded = _load(trainer.train_set, drawn, batches, pad_to=int(longest * SAMPLE_RATE))
+
+    def learn(batch: Batch) -> None:
+        trainer.train_step(batch)
+        trainer.step += 1  # other dice, and not a logged step each time
 
     def row(name: str, chosen: list[Batch]) -> Speed:
+        trainer.step = 1
         name, hop = f"training, {name}", features.hop_length
-        return _speed(name, trainer.train_step, chosen, trainer.model, hop, peak)
+        return _speed(name, learn, chosen, trainer.model, hop, peak, dtype)
 
     return [row("length buckets", bucketed), row("padded to the longest", padded)]
 
@@ -105,21 +108,18 @@ def inference_speed(
         >>> [row.what for row in rows][::4]
         ['recognition, one at a time', 'recognition, length buckets, 8 bit']
     """
-    peak = gigaflops(4096 if device == "cuda" else 1024, device)
+    peak = gigaflops(1024 if device == "cpu" else 4096, device)
     torch.manual_seed(0)
     model = SpeechRecognitionModel(ModelConfig.preset(preset))
     features = FeatureConfig.preset(preset)
     recognizer, hop = Recognizer(model, features, device=device), features.hop_length
     dataset, longest = SpeechDataset(utterances), max(u.duration_seconds for u in utterances)
     sampler = LengthBucketSampler([u.duration_seconds for u in utterances], 120.0)
-    bucketed = _some(batch_loader(dataset, sampler), batches + 1)
-    singles = _some(batch_loader(dataset, [[n] for n in range(len(utterances))]), batches + 1)
+    bucketed = _load(dataset, list(sampler), batches)
+    singles = _load(dataset, [[n] for n in range(len(utterances))], batches)
     size = max(1, int(120.0 / longest))
     drawn = [list(range(n, min(n + size, len(dataset)))) for n in range(0, len(dataset), size)]
-    padded = [
-        _padded(batch, int(longest * SAMPLE_RATE))
-        for batch in _some(batch_loader(dataset, drawn), batches + 1)
-    ]
+    padded = _load(dataset, drawn, batches, pad_to=int(longest * SAMPLE_RATE))
 
     def recognize(recognizer: Recognizer) -> Callable[[Batch], object]:
         def run(batch: Batch) -> object:
@@ -151,6 +151,7 @@ def _speed(
     model: nn.Module,
     hop_length: int,
     peak: float,
+    dtype: torch.dtype = torch.float32,
 ) -> Speed:
     """Time the batches after the first, and then the GRU layers alone on as many frames."""
     device = model.stem[0].weight.device
@@ -160,8 +161,9 @@ def _speed(
         lengths = output_lengths(batch.waveform_lengths // hop_length + 1, model.config)
         size = len(lengths), int(lengths.max()), model.config.rnn_size
         x = torch.randn(size, device=device, requires_grad=learning)
-        for layer in model.rnn:
-            x = layer(x, lengths)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            for layer in model.rnn:
+                x = layer(x, lengths)
         if learning:
             x.sum().backward()
 
@@ -186,11 +188,16 @@ def _speed(
     )
 
 
-def _some(batches: Iterable[Batch], count: int) -> list[Batch]:
-    """The middle of an epoch, or all of it: neither only short nor only long clips."""
-    every = list(batches)
-    step = max(1, len(every) // count)
-    return [every[0], *every[::step][:count]] if len(every) == 1 else every[::step][:count]
+def _load(
+    dataset: SpeechDataset, indices: list[list[int]], count: int, pad_to: int = 0
+) -> list[Batch]:
+    """Read one batch to warm up and `count` to time, evenly chosen: not only short or long ones."""
+    if count < 1:
+        raise ValueError(f"batches={count}; at least 1 must be timed")
+    step = max(1, len(indices) // (count + 1))
+    chosen = indices[::step][: count + 1]
+    batches = list(batch_loader(dataset, chosen if len(chosen) > 1 else chosen * 2))
+    return [_padded(batch, pad_to) for batch in batches] if pad_to else batches
 
 
 def _padded(batch: Batch, samples: int) -> Batch:

@@ -21,8 +21,8 @@ class TrainConfig:
         speed_factors: one is drawn for each batch (0.9 is slower and lower).
         frequency_masks, frequency_width, time_masks, time_fraction: SpecAugment.
         inter_ctc: weight in [0, 1) of the loss on the layer halfway; 0 leaves it out.
-        consistency: weight of the agreement of two masked views (CR-CTC; 0.2 is usual); 0 leaves
-            the second view out, which takes half of the time.
+        consistency: weight of the agreement of two masked views (CR-CTC; 0.2 is usual); with
+            0 there is one view, and a step takes about half as long.
         seed: of weights, batches and augmentation.
         precision: "auto" (bfloat16 on GPUs that have it, else float16 on GPUs, float32 on CPUs),
             "float32", "bfloat16" or "float16". The loss is always computed in float32.
@@ -60,7 +60,7 @@ class TrainConfig:
             raise ValueError(
                 "warmup lies in (0, 1), ema_decay in [0, 1); speed_factors needs a number"
             )
-        if not 0 <= self.inter_ctc < 1 or self.consistency < 0 or self.film_every < 0:
+        if not 0 <= self.inter_ctc < 1 or not self.consistency >= 0 or self.film_every < 0:
             raise ValueError(
                 f"inter_ctc={self.inter_ctc} lies in [0, 1); consistency={self.consistency} and"
                 f" film_every={self.film_every} are 0 or more"

@@ -1,7 +1,8 @@
 """The training loop, in the open: augment, forward, loss, backward, clip, step, zero_grad.
 
 A run lives in a folder: `last.pt` (to go on), `best.pt` (lowest word error rate on the validation
-set), `history.jsonl` (a line a logged step and a line an epoch). Running the same command again
+set), `history.jsonl` (a line a logged step and a line an epoch) and, where there is a validation
+set, `flight.jsonl` (what the network said of a few clips). Running the same command again
 goes on where it stopped. The dice of each step are seeded by the seed and the step's number, so on
 the CPU a resumed run ends with the same bits as one that was never stopped. Under torchrun several
 processes train one network (`asrlib.distributed`); the first of them evaluates and saves.
@@ -77,6 +78,8 @@ class Trainer:
         """
         self.config = config
         self.features = feature_config or FeatureConfig(n_mels=model_config.n_mels)
+        if config.inter_ctc and model_config.rnn_layers < 2:
+            raise ValueError(f"inter_ctc={config.inter_ctc} needs rnn_layers of 2 or more, not 1")
         self.world = join_world(device)
         self.device = self.world.device
         self.folder = Path(folder) if folder else None
@@ -114,6 +117,8 @@ class Trainer:
         self.evaluation: Evaluation | None = None
         if self.folder and (self.folder / "last.pt").is_file():
             self._resume(load_checkpoint(self.folder / "last.pt"))
+        if int(self.world.total(torch.tensor(self.step))) != self.world.size * self.step:
+            raise ValueError(f"{self.folder}: the processes see other runs; use a shared disk")
         self.history, self.film = History(), None
         if self.world.is_first:
             self._open_records()
@@ -181,8 +186,8 @@ class Trainer:
             batch: waveforms and texts; None where no utterance could be read.
 
         Returns:
-            A line of the history: empty between two logged steps, so that a GPU need not be waited
-            for; None if the batch had to be skipped.
+            A line of the history, empty between two logged steps: counting takes time; None if
+            the batch had to be skipped.
 
         Raises:
             FloatingPointError: the third batch in a row without a finite loss or gradient.
@@ -192,8 +197,8 @@ class Trainer:
             return None
         try:
             return self._train_step(batch or _silence(), int(batch is not None))
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
+        except RuntimeError as error:  # OutOfMemoryError is one; on the CPU the words say it
+            if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error).lower():
                 raise
             raise MemoryError(
                 f"a batch does not fit into the memory of {self.device}: lower batch_seconds"
@@ -204,6 +209,9 @@ class Trainer:
         config, world = self.config, self.world
         # This step's dice, others on each process.
         torch.manual_seed((config.seed * 1_000_003 + self.step) * world.size + world.rank)
+        characters = world.total(weight * batch.target_lengths.sum()).to(self.device)
+        if world.size > 1 and not characters:
+            return None  # nobody could read anything of this batch
         self.model.train()
         features, frame_lengths = self._augmented_features(batch)
         autocast = torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()
@@ -217,7 +225,6 @@ class Trainer:
             consistency=config.consistency,
         )
         # Nats a character of all processes' utterances. DDP takes the mean of the gradients.
-        characters = world.total(batch.target_lengths.sum()).to(self.device)
         loss = weight * losses.sum() / characters
         self.scaler.scale(loss * world.size).backward()
         self.scaler.unscale_(self.optimizer)
@@ -417,6 +424,7 @@ class Trainer:
             **asdict(self.features),
         }
         there = {
+            **asdict(TrainConfig()),  # a setting that is newer than the run had its default
             **record["train_config"],
             **asdict(checkpoint["model_config"]),
             **asdict(checkpoint["feature_config"]),

@@ -1,6 +1,6 @@
 """asrlib.ablation: one thing changes at a time, every setting is real, the comparison is paired."""
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
@@ -18,7 +18,10 @@ from tests.tones import PLAIN, TINY, tone_corpus
 @pytest.mark.parametrize("preset", ["tiny", "small", "base"])
 def test_every_setting_exists_and_only_the_recipe_changes_nothing(preset):
     known = {f.name for kind in (TrainConfig, ModelConfig, FeatureConfig) for f in fields(kind)}
+    presets = [kind.preset(preset) for kind in (TrainConfig, ModelConfig, FeatureConfig)]
+    now = {f"{k}={v}" for config in presets for k, v in asdict(config).items()}
     for change, settings in changes(preset).items():
+        assert not set(settings) & now  # a change changes something
         assert bool(settings) == (change != RECIPE)
         assert {setting.split("=")[0] for setting in settings} <= known
     assert len({settings for settings in changes(preset).values()}) == len(changes(preset))
@@ -55,6 +58,6 @@ def test_the_table_compares_the_last_weights_with_the_recipes(tmp_path, monkeypa
 
 def test_a_run_that_fails_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "changes", lambda preset: {RECIPE: ("speed_factors=[]",)})
-    with pytest.raises(RuntimeError, match=r"the recipe, seed 3, failed: see .*log\.txt"):
+    with pytest.raises(ChildProcessError, match=r"the recipe, seed 3, failed: see .*log\.txt"):
         run(tmp_path, ["--data", "minispeech"], "tiny", [3], jobs=1)
     assert "speed_factors needs a number" in (tmp_path / "the-recipe-3" / "log.txt").read_text()

@@ -45,6 +45,14 @@ def test_the_loss_is_the_one_that_asrlib_ctc_derives():
     torch.testing.assert_close(theirs.grad, ours.grad, rtol=1e-4, atol=1e-4)
 
 
+def test_a_missing_view_or_output_is_said():
+    logits, lengths, targets = case()
+    with pytest.raises(ValueError, match="2 rows of 2 texts"):
+        objective((logits.log_softmax(-1), lengths), targets, LABELS, consistency=0.2)
+    with pytest.raises(ValueError, match="halfway=True"):
+        objective((logits.log_softmax(-1), lengths), targets, LABELS, inter_ctc=0.3)
+
+
 def test_without_additions_it_is_the_ctc_loss():
     logits, lengths, targets = case()
     log_probs = logits.log_softmax(-1)

@@ -311,6 +311,25 @@ def differences(a, b, where: str = "") -> list[str]:
     return [] if same else [f"{where}: {a} and {b}"]
 
 
+def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(corpus, tmp_path):
+    random_trainer(corpus, tmp_path).fit(say=silent, stop_after_seconds=0.0)
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    del saved["record"]["train_config"]["inter_ctc"]
+    torch.save(saved, tmp_path / "last.pt")
+    assert random_trainer(corpus, tmp_path).step == 1
+    with pytest.raises(ValueError, match="inter_ctc 0.0 there, 0.3 here"):
+        sizes, config = replace(SIZES, rnn_layers=2), replace(RANDOM, inter_ctc=0.3)
+        Trainer(sizes, config, corpus, corpus[:3], folder=tmp_path, device="cpu")
+
+
+def test_a_cut_line_of_the_film_is_forgotten(tmp_path):
+    path = tmp_path / "flight.jsonl"
+    row = {"kind": "film", "step": 1, "clips": [{"posteriors": {"shape": [1]}, "text": ""}]}
+    whole = json.dumps(row) + "\n"
+    path.write_text(whole + whole[: whole.index("}") + 1])  # ends with the brace of an inner part
+    assert History(path, 5).rows == [row]
+
+
 def test_the_comparison_of_runs_notices_one_flipped_bit():
     a = {"weights": {"w": torch.ones(3)}, "steps": [1, 2]}
     b = {"weights": {"w": torch.ones(3)}, "steps": [1, 2]}
@@ -678,6 +697,13 @@ def test_bad_batches_are_counted_in_the_record(corpus, tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path / "last.pt")["record"]["bad_batches"] == 1
     assert [r["step"] for r in rows(tmp_path) if r["kind"] == "step"] == [1, 3, 4, 5, 6, 7, 8, 9]
     assert random_trainer(corpus, tmp_path).bad_batches == 1
+
+
+def test_inter_ctc_with_one_layer_is_refused_before_anything_is_made(corpus, tmp_path):
+    config = TrainConfig(inter_ctc=0.3)
+    with pytest.raises(ValueError, match="inter_ctc=0.3 needs rnn_layers of 2"):
+        Trainer(TINY, config, corpus, folder=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_utterance_too_short_for_its_text_is_left_out_by_name(corpus, capsys):
