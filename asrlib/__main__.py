@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
+    train.add_argument("--start-from", metavar="CHECKPOINT", help="begin with its weights")
     train.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
     train.add_argument("--download", action="store_true", help="fetch LibriSpeech if it is missing")
     train.set_defaults(run=_train)
@@ -103,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     evaluate.add_argument("--device", default="cpu", help="cpu or cuda")
     evaluate.set_defaults(run=_evaluate)
+
+    export = commands.add_parser(
+        "export", help="write a run's best weights to a small file to share (float16)"
+    )
+    export.add_argument("checkpoint", help="file or run folder")
+    export.add_argument("file", help="where to, ending in .pt")
+    export.set_defaults(run=_export)
 
     transcribe = commands.add_parser("transcribe", help="write down what sound files say")
     transcribe.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3")
@@ -171,6 +179,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> None:
     import torch
 
+    from asrlib.checkpoint import load_checkpoint
     from asrlib.features import FeatureConfig
     from asrlib.model import ModelConfig, parameter_count
     from asrlib.training import TrainConfig, Trainer
@@ -195,6 +204,8 @@ def _train(options: argparse.Namespace) -> None:
         feature_config=preset(FeatureConfig),
         device=options.device,
     )
+    if options.start_from and not trainer.step:
+        trainer.start_from(load_checkpoint(options.start_from)["weights"])
     if trainer.world.is_first:
         print(f"learn from  {train_set}\nchoose on   {validation_set}")
         many = f" and {trainer.world.size - 1} more" if trainer.world.size > 1 else ""
@@ -266,6 +277,22 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"\n  said   {reference}")
         for result in results:
             print(f"  {result.search!s:14} {result.hypotheses[n].text}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    import torch
+
+    from asrlib.checkpoint import save_checkpoint
+    from asrlib.recognizer import Recognizer
+
+    recognizer = Recognizer.load(options.checkpoint)
+    weights = {name: value.half() for name, value in recognizer.model.state_dict().items()}
+    far = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if far:
+        raise ValueError(f"{far[0]} does not fit into float16")
+    features = recognizer.extractor.config
+    save_checkpoint(options.file, recognizer.model, features, recognizer.record, weights=weights)
+    print(f"{options.file}: {Path(options.file).stat().st_size:,} bytes")
 
 
 def _transcribe(options: argparse.Namespace) -> int:

@@ -179,6 +179,23 @@ class Trainer:
             self.seconds = before + time.monotonic() - began
         return self.history
 
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Begin with the weights of another run of the same network in place of random ones.
+
+        Args:
+            weights: of a checkpoint.
+
+        Raises:
+            ValueError: this run has begun already, or the network is another one.
+        """
+        if self.step:
+            raise ValueError(f"{self.folder} stands at step {self.step}: it has weights of its own")
+        try:
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"weights of another network: {error}") from error
+        self.average.load_state_dict(weights)
+
     def train_step(self, batch: Batch | None) -> dict[str, Any] | None:
         """Learn from one batch.
 

@@ -8,6 +8,8 @@ import torch
 
 from asrlib import audio
 from asrlib.__main__ import main
+from asrlib.history import History
+from asrlib.recognizer import Recognizer
 
 
 @pytest.fixture
@@ -157,3 +159,29 @@ def test_the_playgrounds_are_one_page_that_loads_nothing(capsys, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "asrlib-ctc_playground" in text and "asrlib-beam_playground" in text
     assert "https://" not in text and "src=" not in text.split("<script")[0]
+
+
+def test_an_exported_checkpoint_is_small_says_the_same_and_starts_another_run(
+    manifest, capsys, tmp_path
+):
+    train = ("train", "--data", manifest, "--device", "cpu", "--epochs", 2)
+    run(capsys, *train)
+    home, file = manifest.parent / "runs" / "tiny-mine", tmp_path / "shared.pt"
+    code, said = run(capsys, "export", home, file)
+    assert code == 0 and file.stat().st_size < 0.3 * (home / "last.pt").stat().st_size
+    ours, theirs = Recognizer.load(home), Recognizer.load(file)
+    assert theirs.record == ours.record
+    sound = torch.randn(16000) / 10
+    torch.testing.assert_close(ours.log_probs(sound), theirs.log_probs(sound), rtol=0, atol=0.02)
+
+    warm = tmp_path / "warm"
+    code, said = run(capsys, *train, "--start-from", file, "--folder", warm, "--max-minutes", 1e-9)
+    assert code == 0
+    first = History(warm / "history.jsonl").rows[0]["loss"]
+    assert first < 0.9 * History(home / "history.jsonl").rows[0]["loss"]  # not a random start
+    code, said = run(capsys, *train, "--start-from", file, "--folder", warm)
+    assert code == 0 and "going on" in said.out  # the second time there is nothing to start
+    code, said = run(
+        capsys, *train, "--start-from", file, "--folder", tmp_path / "x", "--set", "rnn_size=64"
+    )
+    assert code == 2 and "weights of another network" in said.err
