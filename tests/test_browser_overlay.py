@@ -26,7 +26,7 @@ HELPERS = [
     "ipython-genutils==0.2.0", "backcall==0.2.0", "pickleshare==0.7.5", "decorator<6",
     "jedi<0.20", "parso<0.9", "jupyterlab-widgets==1.1.11",
 ]  # fmt: skip
-# ipywidgets 7 asks JupyterLab 4 for MathJax 2, once it has loaded another one; nothing here is math.
+# ipywidgets 7 asks JupyterLab 4 for MathJax 2, which has another one; nothing here is math.
 MATHJAX_2_IS_GONE = "Cannot read properties of undefined (reading 'Queue')"
 CELLS = [
     "import IPython, anywidget, ipywidgets, numpy as np\n"
