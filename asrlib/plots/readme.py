@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from asrlib.ablation import Row, load_table
@@ -33,6 +34,7 @@ def redraw(folder: Path = FIGURES) -> list[Path]:
     }
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=130)
+        plt.close(figure)
     return [folder / f"{name}.png" for name in drawn]
 
 
@@ -49,8 +51,10 @@ def ablation(rows: Sequence[Row]) -> Figure:
     Example:
         >>> rows = [Row("the recipe", [], [0.2], [0.1], [1.0], 0.0, 0.0, 0.0)]
         >>> rows += [Row("no dropout", ["dropout=0"], [0.3], [0.1], [1.0], 0.1, 0.05, 0.15)]
-        >>> ablation(rows).axes[0].get_yticklabels()[0].get_text()
+        >>> figure = ablation(rows)
+        >>> figure.axes[0].get_yticklabels()[0].get_text()
         'no dropout'
+        >>> plt.close(figure)
     """
     changes = sorted(rows[1:], key=lambda row: row.worse)
     with panels(height=0.7 + 0.32 * len(changes)) as (figure, [axis]):
