@@ -216,6 +216,7 @@ def _train(options: argparse.Namespace) -> None:
         )
     minutes = options.max_minutes
     trainer.fit(stop_after_seconds=60 * minutes if minutes else None)
+    trainer.world.leave()
 
 
 def _ablate(options: argparse.Namespace) -> None:

@@ -84,6 +84,16 @@ class World:
         """
         return (batch[self.rank :: self.size] for batch in batches)
 
+    def leave(self) -> None:
+        """Part from the other processes, once, at the end of a run that went well.
+
+        A thread of gloo may hold on to the last tensor it sent. Still running while Python shuts
+        down, it aborts the process, seldom (pytorch/pytorch#179291). After an error, end without
+        this: it would wait for the others, who wait for this one.
+        """
+        if self.size > 1:
+            distributed.destroy_process_group()
+
 
 def join_world(device: str | torch.device | None = None) -> World:
     """Find the other processes, if torchrun started this one.

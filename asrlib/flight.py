@@ -90,6 +90,8 @@ class FlightRecorder:
             row: loss, gradient_norm and blank_fraction of this step.
         """
         clips = [item for item in map(self.clips.__getitem__, range(len(self.clips))) if item]
+        if not clips:
+            return  # their files are gone: no reason to end a training
         batch, device = collate(clips), next(model.parameters()).device
         features, lengths = self.extractor(batch.waveforms.to(device), batch.waveform_lengths)
         learning = model.training

@@ -15,7 +15,7 @@ from asrlib.corpus import Manifest
 from asrlib.distributed import World, join_world
 from asrlib.history import History
 from asrlib.training import TrainConfig, Trainer
-from tests.tones import PLAIN, TINY, tone_corpus
+from tests.tones import PLAIN, TINY, tone_corpus, write_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = TrainConfig(**{**PLAIN, "epochs": 2, "batch_seconds": 1.6, "log_every": 1})
@@ -28,7 +28,17 @@ import torch
 torch.set_num_threads(1)
 from tests.test_distributed import trainer_in
 folder, stop = sys.argv[1], sys.argv[2] == "stop"
-trainer_in(folder).fit(say=print, stop_after_seconds=0.0 if stop else None)
+trainer = trainer_in(folder)
+trainer.fit(say=print, stop_after_seconds=0.0 if stop else None)
+trainer.world.leave()
+"""
+# The command of the README; who does not part from the others may crash on the way out.
+COMMAND = """
+import sys
+from torch import distributed
+from asrlib.__main__ import main
+assert main(sys.argv[1:]) == 0
+assert not distributed.is_initialized(), "did not leave"
 """
 
 
@@ -37,10 +47,10 @@ def trainer_in(folder) -> Trainer:
     return Trainer(SIZES, CONFIG, corpus[:7], corpus[:2], folder=Path(folder) / "run", device="cpu")
 
 
-def torchrun(folder, stop="on") -> str:
+def torchrun(script, *arguments) -> str:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "--no-python", sys.executable, "-c", SCRIPT]
-    command += [str(folder), stop]
+    command += ["--nproc-per-node", "2", "--no-python", sys.executable, "-c", script]
+    command += map(str, arguments)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command,
@@ -73,7 +83,7 @@ def alone(tmp_path_factory):
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pair")
     tone_corpus(folder)
-    report = torchrun(folder)
+    report = torchrun(SCRIPT, folder, "on")
     assert report.count("epoch   1/2") == 1  # only the first process speaks
     return folder
 
@@ -89,10 +99,18 @@ def test_two_processes_take_the_steps_of_one(alone, pair):
 
 def test_two_processes_stop_together_and_go_on(pair, tmp_path):
     tone_corpus(tmp_path)
-    assert "stopped after step 1 of" in torchrun(tmp_path, "stop")
-    torchrun(tmp_path)
+    assert "stopped after step 1 of" in torchrun(SCRIPT, tmp_path, "stop")
+    torchrun(SCRIPT, tmp_path, "on")
     ours, theirs = (load_checkpoint(f / "run/last.pt")["resume"]["model"] for f in (pair, tmp_path))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_command_trains_and_leaves(tmp_path):
+    manifest = write_manifest(tmp_path)
+    train = ("train", "--data", manifest, "--folder", tmp_path / "run", "--epochs", 1)
+    said = torchrun(COMMAND, *train, "--device", "cpu")
+    assert said.count("and 1 more") == said.count("epoch   1/1") == 1
+    assert load_checkpoint(tmp_path / "run" / "best.pt")["record"]["processes"] == 2
 
 
 def test_shares_are_disjoint_and_whole():

@@ -76,6 +76,13 @@ def test_filming_changes_no_weight(corpus, tmp_path):
     assert not (tmp_path / "0" / "flight.jsonl").exists()
 
 
+def test_clips_whose_files_are_gone_do_not_end_a_training(corpus, tmp_path, capsys):
+    gone = [replace(utterance, path=tmp_path / "gone.wav") for utterance in corpus]
+    recorder = FlightRecorder(gone, FeatureExtractor())
+    recorder.record(1, SpeechRecognitionModel(TINY), ROW)
+    assert recorder.moments() == [] and "skipped" in capsys.readouterr().out
+
+
 def test_a_missing_or_empty_record_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="no flight record"):
         load_flight(tmp_path / "flight.jsonl")

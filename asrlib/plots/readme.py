@@ -1,5 +1,6 @@
 """The pictures of the README and of RESULTS.md, redrawn from their stored results."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def redraw(folder: Path = FIGURES) -> list[Path]:
         "ablation_tiny": ablation(load_table(FIGURES / "ablation_tiny.jsonl")),
     }
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=130)
+        source = hashlib.sha256((FIGURES / f"{name}.jsonl").read_bytes()).hexdigest()
+        figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Source": source})
         plt.close(figure)
     return [folder / f"{name}.png" for name in drawn]
 
