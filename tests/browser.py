@@ -44,6 +44,17 @@ CONTRASTS = """player => {
   });
 }"""
 
+# How every part of a card looks: its name, its place from the card's own corner, its style.
+LOOKS = """card => {
+  const own = card.getBoundingClientRect();
+  const parts = [card, ...card.querySelectorAll("*")].filter(e => !e.closest("svg"));
+  return parts.map(e => [e, e.getBoundingClientRect(), getComputedStyle(e)])
+    .filter(([, box]) => box.width)
+    .map(([e, box, style]) => [`${e.tagName} ${e.className}`,
+      ...[box.x - own.x, box.y - own.y, box.width, box.height].map(Math.round),
+      style.color, style.backgroundColor, style.fontSize, style.fontWeight, style.textAlign,
+      style.borderRadius, style.borderWidth, style.textDecorationLine]);
+}"""
 
 NOTEBOOK = "jupyterapp.shell.currentWidget.content"
 READY = """() => {

@@ -5,6 +5,7 @@ import pytest
 
 from asrlib.subtitles import Word
 from asrlib.widgets import BeamPlayground, ComparePlayer, CTCPlayground, Player, TrainingFilm
+from tests.browser import LOOKS
 from tests.films import TRUTHS, moments
 
 SOUND = 0.1 * np.sin(np.arange(16000) * 0.1).astype(np.float32)
@@ -16,21 +17,12 @@ CARDS = {
     "player": Player(SOUND, title="A tone", text="a tone"),
 }
 
-# Where everything in a card stands, from the card's own corner.
-PLACES = """card => {
-  const own = card.getBoundingClientRect();
-  const parts = [card, ...card.querySelectorAll("*")].filter(e => !e.closest("svg"));
-  return parts.map(e => [e, e.getBoundingClientRect()]).filter(([, box]) => box.width)
-    .map(([e, b]) => [e, [b.x - own.x, b.y - own.y, b.width, b.height].map(Math.round)])
-    .map(([e, box]) => [e.tagName, e.className, ...box].join(" "));
-}"""
-
 
 @pytest.mark.parametrize("kind", CARDS)
 def test_a_card_among_others_looks_as_it_does_alone(open_page, screenshot, kind):
     html = {name: card._repr_html_() for name, card in CARDS.items()}
     others = [markup for name, markup in html.items() if name != kind]
-    alone = open_page(html[kind]).locator(f".asrlib-{kind}").evaluate(PLACES)
+    alone = open_page(html[kind]).locator(f".asrlib-{kind}").evaluate(LOOKS)
     page = open_page(*others, html[kind], *others)
-    assert page.locator(f".asrlib-{kind}").evaluate(PLACES) == alone
+    assert page.locator(f".asrlib-{kind}").evaluate(LOOKS) == alone
     screenshot(page, f"cards_around_{kind}", full_page=True)

@@ -165,9 +165,9 @@ def test_heat_map_has_a_row_a_symbol_and_gray_columns_where_the_blank_is_likelie
     image = Tree(player._repr_html_()).all("img")[1]
     assert "29 symbols" in image["alt"] and "9 frames; the blank is likeliest in 3" in image["alt"]
     pixels = np.asarray(Image.open(io.BytesIO(decode_uri(image["src"])[1])).convert("RGB"))
-    assert pixels.shape == (29 * 7, 9 * 4, 3)
-    cells = pixels[3::7, 2::4].astype(int)  # the middle of each cell
-    assert np.array_equal(cells.repeat(7, axis=0).repeat(4, axis=1), pixels)
+    assert pixels.shape == (29 * 7, 9 * 80, 3)
+    cells = pixels[3::7, 40::80].astype(int)  # the middle of each cell
+    assert np.array_equal(cells.repeat(7, axis=0).repeat(80, axis=1), pixels)
     rows = "abcdefghijklmnopqrstuvwxyz' -"
     assert "".join(rows[row] for row in cells.sum(axis=2).argmax(axis=0)) == path
     others = np.sort(cells.sum(axis=2), axis=0)[:-1]  # (28, frames): the unlikely symbols

@@ -88,13 +88,20 @@ def log_mel_png(log_mel: np.ndarray) -> bytes:
 
 
 def heat_png(
-    probabilities: np.ndarray, *, shades: int = HEAT_LEVELS, cell: tuple[int, int] = (7, 4)
+    probabilities: np.ndarray,
+    *,
+    shades: int = HEAT_LEVELS,
+    cell: tuple[int, int] | None = None,
 ) -> bytes:
-    """Color (frames, 29) by probability, dark to bright; gray where the blank is likeliest."""
+    """Color (frames, 29) by probability, dark to bright; gray where the blank is likeliest.
+
+    The cells are as large as on a page, 203 pixels high and about 720 wide in all, unless `cell`
+    gives their height and width: where style is stripped, a browser keeps the picture's own shape.
+    """
+    cell = cell or (7, max(1, round(720 / len(probabilities))))
     levels = np.rint(probabilities[:, HEAT_ORDER].clip(0, 1).T * (shades - 1))
     levels = levels + shades * (probabilities.argmax(axis=1) == BLANK)  # a second palette
     plain = 255 * matplotlib.colormaps["magma"](np.linspace(0, 1, shades))[:, :3]
     on_gray = np.maximum(plain, np.array(BLANK_GROUND))
-    # Cells of 7 x 4 pixels: where style is stripped, a browser would blur single pixels.
     levels = levels.repeat(cell[0], axis=0).repeat(cell[1], axis=1)
     return png(levels, np.concatenate([plain, on_gray]))

@@ -147,7 +147,7 @@ class TrainingFilm:
         alt += f" in {frames} frames of clip {self.clip + 1} after step {moment.step};"
         alt += f" the blank is likeliest in {_blanks(posteriors)} of them"
         source = data_uri("image/png", heat_png(posteriors / 255))
-        return f'<img src="{source}" alt="{alt}" width="680" height="232">'
+        return f'<img src="{source}" alt="{alt}" width="720" height="203">'
 
     def _table(self) -> str:
         """Return what was written after a few steps beside what was said."""
