@@ -395,7 +395,15 @@ def _playgrounds(options: argparse.Namespace) -> None:
         cards.append(TrainingFilm.load(options.film))
     head = "<!doctype html><html lang=en><meta charset=utf-8><title>Playgrounds</title>"
     head += "<meta name=viewport content='width=device-width'>"
-    head += "<body style='max-width: 720px; margin: 24px auto; padding: 0 8px'>"
+    head += "<meta name=color-scheme content='light dark'>"
+    look = "max-width: 720px; margin: 24px auto; padding: 0 8px; font: 16px/1.5 system-ui"
+    head += f"<body style='{look}'>"
+    head += (
+        "<h1>Playgrounds</h1><p>In every frame of sound, some 25 a second, a recognizer names one"
+        " symbol, or none: the blank. To read its path, merge what repeats, then drop the blanks."
+        " Many paths spell the same text. The first playground adds them all up (CTC); the second"
+        " looks for the text whose paths weigh most (beam search).</p>"
+    )
     body = "\n".join(card._repr_html_() for card in cards)
     page = Path(options.page)
     page.write_text(f"{head}\n{body}\n", encoding="utf-8")

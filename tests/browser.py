@@ -156,6 +156,19 @@ def notebook_page(chromium, folder, name, *, seconds, harmless="", **context_opt
             context.close()
 
 
+def in_step(states):
+    """How many seconds the cursor is away from the sound, at worst.
+
+    A look may come before the script draws that frame; then the cursor stands where the sound was
+    at the look before.
+    """
+    apart = [0.0]
+    for before, state in zip(states, states[1:]):
+        low, high = sorted((before["time"], state["time"]))
+        apart.append(max(low - state["cursor"], state["cursor"] - high))
+    return max(apart)
+
+
 def check_cells(cells):
     """Fail unless every code cell ran, and none failed but those tagged to fail."""
     for number, cell in enumerate(cells, 1):

@@ -3,7 +3,8 @@
     python -m tests.notebooks --write notebooks/00_start_here.ipynb     # run in place, normalize
 
 `--write` puts the numbers that cells measured into the prose that quotes them, and the project's
-public address, which stands in pyproject.toml, into badges and setup cells.
+public address, which stands in pyproject.toml, into badges and setup cells. With `--only-normalize`
+nothing is run: enough after a change of a widget's style or script, which stand in stored outputs.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import sys
 from pathlib import Path
 
 import nbformat
+
+from asrlib.widgets._card import asset
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -29,6 +32,12 @@ UNKEPT_SOUND = re.compile(
     r'(<div class="asrlib-[^>]*data-keep-sound="no".*?)<audio[^>]*></audio>', re.DOTALL
 )
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# A card with its style and, if it has one, its script; what it shows stands between them.
+CARD = re.compile(
+    r'(<div class="asrlib-card asrlib-(\w+)"[^>]*>\s*<style>).*?(</style>.*?)'
+    r"(<script>.*?</script>\s*)?(</div>\s*)\Z",
+    re.DOTALL,
+)
 NOT_STORED = '<p class="asrlib-note">The sound is not stored here: run this cell to listen.</p>'
 
 # Keep the loopback interface, which kernel and notebook talk over, and cut everything else.
@@ -107,11 +116,25 @@ def normalize(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 markup = output.get("data", {}).get("text/html")
                 if markup:
                     output.data.pop(WIDGET, None)  # without its state it is an error message
-                    output.data["text/html"] = UNKEPT_SOUND.sub(rf"\1{NOT_STORED}", "".join(markup))
+                    markup = UNKEPT_SOUND.sub(rf"\1{NOT_STORED}", "".join(markup))
+                    output.data["text/html"] = with_todays_assets(markup)
                 if "execution_count" in output:
                     output.execution_count = count
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def with_todays_assets(markup: str) -> str:
+    """Give a stored card the style and the script of today; what it shows stays as it was."""
+
+    def renew(card: re.Match) -> str:
+        head, kind, shown, script, end = card.groups()
+        style = asset("card.css") + asset(f"{kind}.css")
+        if script:
+            script = f"<script>{asset(f'{kind}.js')}</script>\n"
+        return head + style + shown + (script or "") + end
+
+    return CARD.sub(renew, markup)
 
 
 def streams(notebook: nbformat.NotebookNode) -> str:

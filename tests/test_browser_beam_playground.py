@@ -194,6 +194,62 @@ def test_the_example_teaches_what_the_sentence_asks(open_page):
     assert winner_at(6, 2) == "a cat"
 
 
+def test_the_answer_to_the_question_is_true(open_page):
+    card = open_page(BeamPlayground()._repr_html_()).locator(".asrlib-beam_playground")
+    expect = playwright.expect
+    card.get_by_text("Answer").click()
+    said = card.locator("details").inner_text()
+    assert "a␣k (0.200) is ahead of a␣ka (0.163)" in said
+    assert "merge to 0.242, and a␣k keeps 0.100" in said
+
+    def after(frame, beam):
+        card.evaluate(RANKINGS, [(beam, 0)])
+        card.get_by_role("button", name="Reset").click()
+        for _ in range(frame):
+            card.get_by_role("button", name="Step").click()
+        rows = card.locator(".asrlib-beam tr[data-text]").all()
+        kept = [row for row in rows if "asrlib-kept" in row.get_attribute("class")]
+        return [
+            {
+                row.get_attribute(
+                    "data-text"
+                ): f"{math.exp(float(row.get_attribute('data-total'))):.3f}"
+                for row in some
+            }
+            for some in (kept, [row for row in rows if row not in kept])
+        ]
+
+    kept, lost = after(4, beam=1)
+    assert kept == {"a k": "0.200"} and lost["a ka"] == "0.163"
+    kept, _ = after(5, beam=3)
+    assert kept["a ka"] == "0.242" and kept["a k"] == "0.100"
+    merged = card.locator(".asrlib-beam tr[data-text='a ka']")
+    expect(merged).to_contain_text("stays and a␣k + a")
+    card.get_by_role("button", name="Step").click()
+    card.get_by_role("button", name="Step").click()  # after the last frame: from the beginning
+    expect(card.locator(".asrlib-status")).to_contain_text("Before frame 1")
+
+
+def test_results_say_what_their_numbers_are_and_are_told_once(open_page):
+    card = open_page(BeamPlayground()._repr_html_()).locator(".asrlib-beam_playground")
+    greedy, best = card.locator(".asrlib-winner").all()
+    assert "that path: log P = −2.50" in greedy.inner_text()
+    assert "its paths in the beam: log P = −1.58" in best.inner_text()
+    assert "order: with the language model" not in card.inner_text()
+    changes = card.locator(".asrlib-winners").evaluate_handle("""winners => {
+      const seen = [];
+      new MutationObserver(list => seen.push(list.length)).observe(winners, {childList: true});
+      return seen;
+    }""")
+    card.evaluate(RANKINGS, [(3, 0), (3, 0)])  # nothing new
+    assert changes.json_value() == []
+    card.evaluate(RANKINGS, [(3, 0.5)])
+    assert "sound + language model: −4.53" in best.inner_text()
+    assert "order: with the language model" in card.inner_text()
+    assert "log P(text and its end)" in card.inner_text()
+    assert changes.json_value() != []
+
+
 def columns(card):
     """How many prefixes stand in each column of the tree, and how many of them are struck out."""
     return card.evaluate("""card => {
@@ -209,7 +265,7 @@ def columns(card):
 
 def test_tree_grows_step_by_step_and_strikes_out_what_fell(open_page):
     card = open_page(BeamPlayground()._repr_html_()).locator(".asrlib-beam_playground")
-    status, marker = card.get_by_role("status"), card.locator(".asrlib-marker")
+    status, marker = card.locator(".asrlib-status"), card.locator(".asrlib-marker")
     assert columns(card) == {"0": [1, 0], **{str(t): [3, 0] for t in range(1, 6)}, "6": [3, 3]}
     card.get_by_role("button", name="Back").click()
     card.get_by_role("button", name="Back").click()
@@ -247,7 +303,7 @@ def test_keyboard_play_and_two_playgrounds(open_page):
     page = open_page(BeamPlayground()._repr_html_(), other._repr_html_(), below)
     card, other = page.locator(".asrlib-beam_playground").all()
     assert page.evaluate("Object.keys(window).filter(name => /asrlib/i.test(name))") == []
-    status = card.get_by_role("status")
+    status = card.locator(".asrlib-status")
     slider = card.get_by_role("slider", name="Beam width")
     slider.focus()
     page.keyboard.press("ArrowRight")  # the slider's own key
@@ -274,7 +330,7 @@ def test_keyboard_play_and_two_playgrounds(open_page):
     page.keyboard.press("Enter")
     playwright.expect(play).to_have_text("Play")
     assert page.evaluate("scrollY") == scrolled
-    assert "After frame 6" in other.get_by_role("status").inner_text()
+    assert "After frame 6" in other.locator(".asrlib-status").inner_text()
 
 
 @pytest.mark.parametrize("width", [1000, 360])

@@ -142,6 +142,40 @@ def test_scenes_and_their_answers_show_the_numbers_of_asrlib(open_page):
     assert card.locator(".asrlib-quiz").inner_text() == ""
 
 
+def drag_by_keys(card, symbol, frame, presses=1):
+    cell(card, symbol, frame).focus()
+    for _ in range(presses):
+        card.page.keyboard.press("ArrowUp")
+
+
+def test_the_advice_for_too_few_frames_helps(open_page):
+    card = playground(open_page(CTCPlayground()._repr_html_()))
+    card.get_by_role("button", name="Too few frames").click()
+    card.get_by_role("button", name="it stays infinite").click()
+    advice = "Press + for a fourth frame: the only path is then a – a b. Drag up – in frame 2, then"
+    assert f"{advice} a in frame 3." in card.locator(".asrlib-verdict").inner_text()
+    card.get_by_role("button", name="One frame more").click()
+    shown = check(card)
+    assert shown["paths"] == 1 and shown["loss"] == math.inf
+    drag_by_keys(card, 0, 2, presses=10)
+    drag_by_keys(card, 1, 3, presses=10)
+    shown = check(card)
+    assert probability(shown) == pytest.approx(0.5 * 0.5 * 0.25)
+    assert [path for path, _ in shown["best"]] == [(1, 0, 1, 2)]
+
+
+def test_advice_about_another_text_is_gone(open_page):
+    card = playground(open_page(CTCPlayground()._repr_html_()))
+    advice = card.locator(".asrlib-try")
+    assert "P(aab)" in advice.inner_text()
+    card.get_by_role("button", name="Flat").click()
+    expect(advice).to_be_hidden()
+    card.get_by_role("button", name="Start over").click()
+    expect(advice).to_be_visible()
+    card.get_by_role("textbox").fill("ab")
+    expect(advice).to_be_hidden()
+
+
 def test_dragged_probability_moves_and_its_frame_still_sums_to_one(open_page):
     page = open_page(CTCPlayground()._repr_html_())
     card = playground(page)
@@ -217,7 +251,10 @@ def test_typed_texts_and_frames(open_page):
     for frames in (7, 8):
         card.get_by_role("button", name="One frame more").click()
         assert len(check(card)["alpha"]) == frames
-    assert numbers(card)["paths"] == 1 and notice.inner_text() == ""
+    assert numbers(card)["paths"] == 1
+    assert notice.inner_text() == "The new frame is undecided: 0.25 for every symbol."
+    drag_by_keys(card, 0, 1)
+    assert notice.inner_text() == ""
 
     for typed, message in (("aXb", "“X” is not in this small alphabet: use a, b and c."),
                            (HOSTILE, "“<”"), ("abcabca", "7 letters are too many")):  # fmt: skip

@@ -208,7 +208,7 @@ def test_curves_follow_the_record_and_a_click_jumps(open_page):
     assert card.evaluate(SHOWN)["step"] == "step 40"
 
     assert card.locator(".asrlib-legend .asrlib-plateau").inner_text() == (
-        "blank plateau: steps 20 to 60"
+        "blank plateau (95 % blanks or more): steps 20 until 60"
     )
     for plot in card.locator(".asrlib-plot").all():
         box, band = plot.bounding_box(), plot.locator(".asrlib-plateau").bounding_box()
@@ -299,6 +299,9 @@ def test_without_scripts_a_picture_and_a_table_remain(open_page, screenshot):
             assert (int(step), int(errors)) == (moment.step, expected)
             assert text == (moment.texts[2].strip() or "no letter")
         text = page.locator("body").inner_text()
-        assert f"Said in clip 3: {TRUTHS[2]}" in text and "blank plateau: steps 20 to 60" in text
+        assert (
+            f"Said in clip 3: {TRUTHS[2]}" in text
+            and "blank plateau (95 % blanks or more): steps 20 until 60" in text
+        )
         png = data_uri("image/png", heat_png(moments()[-1].posteriors[2] / 255))
         assert picture.get_attribute("src") == png

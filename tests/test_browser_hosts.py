@@ -223,7 +223,7 @@ def test_a_notebook_that_jupyterlab_does_not_trust(lab, chromium, tmp_path, scre
             "we saw winter water in my river",
             "P(aab) = 0.433",
             "Best text of a beam of 3: “a kat”",
-            "blank plateau: steps 20 to 60",
+            "blank plateau (95 % blanks or more): steps 20 until 60",
             "Run this cell, and a button to record your voice appears here.",
             "Run this cell, and sliders appear here.",
         ):

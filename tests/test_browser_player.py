@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from asrlib.widgets import Player
-from tests.browser import CONTRASTS, NOTEBOOK, ROOT, notebook_page
+from tests.browser import CONTRASTS, NOTEBOOK, ROOT, in_step, notebook_page
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="browser: playwright is absent (pip install playwright)"
@@ -56,10 +56,6 @@ def chirp(seconds=4.0, **options):
     return Player(wave.astype(np.float32), log_mel=log_mel, **options)._repr_html_()
 
 
-def in_step(states):
-    return max(abs(state["cursor"] - state["time"]) for state in states)
-
-
 def test_cursor_moves_in_step_with_its_own_sound(open_page, screenshot):
     page = open_page(chirp(text="a rising tone", title="First"), chirp(3, compress=True))
     first, second = page.locator(".asrlib-player").all()
@@ -97,6 +93,19 @@ def test_sound_that_ends_can_be_played_again(open_page):
     assert state["cursor"] == pytest.approx(0.4, abs=0.05)
     button.click()
     assert min(state["cursor"] for state in player.evaluate(WATCH, 200)) < 0.3
+
+
+def test_a_sound_that_cannot_be_played_is_said_and_stays_said(open_page):
+    markup = re.sub(
+        r'src="data:audio/wav;base64,[^"]*"', 'src="data:audio/wav;base64,AA"', chirp(1)
+    )
+    player = open_page(markup).locator(".asrlib-player")
+    player.locator(".asrlib-play").click()
+    clock = player.locator(".asrlib-clock")
+    playwright.expect(clock).to_have_text("this browser cannot play the sound")
+    player.locator("audio").dispatch_event("pause")  # draws once more
+    playwright.expect(clock).to_have_text("this browser cannot play the sound")
+    playwright.expect(player.locator("audio")).to_have_attribute("controls", "")
 
 
 def test_click_and_drag_seek(open_page):

@@ -11,8 +11,8 @@ from asrlib.decoding import greedy_search
 from asrlib.subtitles import Word, word_times
 from asrlib.text import Tokenizer
 from asrlib.widgets import Player
-from tests.browser import CONTRASTS
-from tests.test_browser_player import HOSTILE_TEXT, WATCH, in_step
+from tests.browser import CONTRASTS, in_step
+from tests.test_browser_player import HOSTILE_TEXT, WATCH
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="browser: playwright is absent (pip install playwright)"
@@ -408,7 +408,7 @@ def test_rows_stripped_as_on_github_read_as_text(open_page, screenshot):
     page = open_page("<style>img { max-width: 100% }</style>", markup, width=700)
     screenshot(page, "player_rows_stripped", full_page=True)
     lines = [line for line in page.locator("body").inner_text().splitlines() if line.strip()]
-    legend = "bright: a likely symbol gray: the blank is likeliest"
+    legend = "bright: a likely symbol gray: the blank is likeliest ␣ space, - blank"
     rows = ["greedy", TEXT, "heard", TEXT, "said", TEXT]
     assert lines == ["4.00 s · 16 kHz", *rows, legend, TEXT]
     waves, mel, heat = (image.bounding_box() for image in page.locator("img").all())

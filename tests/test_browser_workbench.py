@@ -96,6 +96,17 @@ def test_knobs_turn_picture_and_sound(lab, screenshot):
     assert player.data["text/html"].count("asrlib-player") >= 1
 
 
+def test_knobs_stand_in_rows(lab):
+    """Sliders of words and of numbers have other margins in ipywidgets, and the same here."""
+    page, _ = lab
+    knobs = page.locator(".widget-vbox .widget-vbox > *")
+    boxes = [knob.bounding_box() for knob in knobs.all()]
+    assert len(boxes) == 10
+    for left, right in zip(boxes[:5], boxes[5:]):
+        assert left["y"] == right["y"] and left["width"] == right["width"]
+    assert len({box["x"] for box in boxes}) == 2
+
+
 def test_what_does_not_fit_is_said(lab, screenshot):
     page, _ = lab
     turn(page, "win_length", "ArrowRight")  # 512

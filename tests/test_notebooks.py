@@ -21,6 +21,7 @@ from tests.notebooks import (
     repository,
     streams,
     unproved_claims,
+    with_todays_assets,
 )
 
 
@@ -188,6 +189,24 @@ def test_no_stored_player_holds_a_sound_that_must_not_be_kept(notebook):
         for output in cell.outputs:
             markup = "".join(output.get("data", {}).get("text/html", ""))
             assert not ('data-keep-sound="no"' in markup and "data:audio" in markup)
+
+
+def test_stored_cards_have_todays_style_and_script(path, notebook):
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            markup = "".join(output.get("data", {}).get("text/html", ""))
+            assert ("asrlib-player" in markup) <= ("asrlib-card" in markup), "an old player"
+            hint = f"run python -m tests.notebooks --only-normalize --write {path}"
+            assert with_todays_assets(markup) == markup, hint
+
+
+def test_a_card_gets_todays_style_and_script_and_keeps_what_it_shows():
+    card = Player(np.zeros(1600, np.float32), text="<style>a</style> & <script>b</script>")
+    html = card._repr_html_()
+    (style,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    old = html.replace(style, "p {}").replace(scripts[-1], "old()")
+    assert old != html and with_todays_assets(old) == html == with_todays_assets(html)
 
 
 def test_stored_sound_is_small(path):

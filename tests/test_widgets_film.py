@@ -80,10 +80,10 @@ def test_a_plateau_that_is_not_left_is_called_so():
     record = moments()
     assert stored(TrainingFilm(TRUTHS, record))["plateau"] == {
         "steps": [20, 60],
-        "label": "blank plateau: steps 20 to 60",
+        "label": "blank plateau (95 % blanks or more): steps 20 until 60",
     }
     label = stored(TrainingFilm(TRUTHS, record[:3]))["plateau"]["label"]
-    assert label == "blank plateau: steps 20 to 40, not left yet"
+    assert label == "blank plateau (95 % blanks or more): from step 20 on, not left yet"
     assert stored(TrainingFilm(TRUTHS, record[:1]))["plateau"] is None
 
 

@@ -104,21 +104,22 @@
     const beamSlider = slider("Beam width", { min: 1, max: 6 }, size, (value) => { size = value; });
     const alphaSlider = slider("Language model weight", { min: 0, max: 2, step: 0.05 }, alpha, (value) => { alpha = value; });
     const controls = make("div", "controls", {},
-      button("Reset", () => go(0)), button("Back", () => go(at - 1)), button("Step", () => go(at + 1), "step"), play);
+      button("Reset", () => go(0)), button("Back", () => go(at - 1)), button("Step", () => go(at === frames ? 0 : at + 1), "step"), play);
     const view = card.querySelector(".asrlib-view");
     const tree = make("div", "tree", { "aria-hidden": "true" }); // the table below says the same in words
     const marker = make("div", "marker", { "aria-hidden": "true" });
     const status = make("p", "status", { role: "status" });
     const detail = make("div", "detail");
-    const winners = make("div", "winners");
+    const winners = make("div", "winners", { role: "status" });
     const ranking = make("div", "texts");
+    const order = make("span", "", {}, "numbers: the sound alone; order: with the language model");
     const plane = make("div", "plane", {}, view.firstElementChild, tree, marker);
     view.append(plane);
     view.setAttribute("tabindex", "0");
     view.setAttribute("role", "group");
     view.setAttribute("aria-label", "Frames and search tree: left and right arrows step, space plays");
     plane.style.setProperty("--frames", frames);
-    card.querySelector(".asrlib-try").after(make("div", "sliders", {}, beamSlider.row, alphaSlider.row), winners, controls);
+    (card.querySelector("details") ?? card.querySelector(".asrlib-try")).after(make("div", "sliders", {}, beamSlider.row, alphaSlider.row), winners, controls);
     view.after(legend(), status, detail);
     card.querySelector(".asrlib-static").replaceWith(ranking);
 
@@ -127,7 +128,7 @@
       return make("p", "legend", { "aria-hidden": "true" }, line("grow", "a letter more"), line("stay", "stays: blank, or letter held"),
         make("span", "", {}, badge("met"), "merged: two ways, summed"),
         make("span", "", {}, make("i", "key asrlib-lost"), badge("out"), "fell out"),
-        line("inblank", "paths that end in a blank"), line("inletter", "in its letter"));
+        line("inblank", "bar: its paths that end in a blank"), line("inletter", "those that end in its last letter"), order);
     }
 
     function stop() {
@@ -198,8 +199,9 @@
     function drawDetail() {
       const { kept, lost } = found.steps[at];
       const met = kept.filter((prefix) => prefix.from.length > 1).length;
-      status.textContent = at === 0 ? "Before frame 1: only the empty prefix, with probability 1."
+      const words = at === 0 ? "Before frame 1: only the empty prefix, with probability 1."
         : `After frame ${at}: ${kept.length} kept${met ? ` (${met} merged)` : ""}, ${lost.length || "none"} fell out.`;
+      if (status.textContent !== words) status.textContent = words; // the same words again would be read aloud again
       const heads = ["ends in blank", "ends in its letter", "sum", ...(alpha > 0 ? ["language model", "score"] : [])];
       const head = make("th", "", { scope: "col" }, make("span", "prefix", {}, "prefix"), " ", make("span", "from", {}, "came from"));
       const rows = [...kept, ...lost.slice(0, LOST)].map((prefix, i) => {
@@ -237,9 +239,11 @@
     function drawResult() {
       const [best] = found.texts;
       const winner = (title, words, score) => make("p", "winner", { "data-text": words },
-        make("span", "", {}, title), make("b", "", {}, shown(words)), make("span", "", {}, `log score ${fixed(score)}`));
-      winners.replaceChildren(winner("Greedy: the best path", data.greedy.text, data.greedy.score),
-        winner(`Beam of ${size}: the best text`, text(best), best.score));
+        make("span", "", {}, title), make("b", "", {}, shown(words)), make("span", "", {}, score));
+      const sum = alpha > 0 ? "sound + language model:" : "its paths in the beam: log P =";
+      const two = [winner("Greedy: the best path", data.greedy.text, `that path: log P = ${fixed(data.greedy.score)}`),
+        winner(`Beam of ${size}: the best text it kept`, text(best), `${sum} ${fixed(best.score)}`)];
+      if (two.some((each, i) => each.textContent !== winners.children[i]?.textContent)) winners.replaceChildren(...two);
       const rows = found.texts.map((each) => {
         const numbers = alpha > 0 ? [each.total, each.lm, each.score].map(fixed) : [chance(each.total), fixed(each.score)];
         const name = make("th", "", { scope: "row" }, shown(text(each)));
@@ -247,7 +251,7 @@
         return make("tr", "", exact(each), name, ...numbers.map((number) => make("td", "", {}, number)));
       });
       const bonus = data.beta ? ` ${data.beta < 0 ? "\u2212" : "+"} ${Math.abs(data.beta)} a character` : "";
-      const rule = alpha > 0 ? `score = sound + language model: ${alpha.toFixed(2)} \u00d7 log P(text)${bonus}, by a ${data.lm_name}`
+      const rule = alpha > 0 ? `score = sound + language model: ${alpha.toFixed(2)} \u00d7 log P(text and its end)${bonus}, by a ${data.lm_name}`
         : "probability: of all paths of the text that the beam held; score: its natural logarithm";
       const heads = alpha > 0 ? ["text", "sound", "language model", "score"] : ["text", "probability", "score"];
       const title = make("p", "", {}, "Ranking after the last frame");
@@ -265,6 +269,7 @@
       beamSlider.output.textContent = size;
       alphaSlider.output.textContent = alpha > 0 ? alpha.toFixed(2) : "0 (off)";
       alphaSlider.input.setAttribute("aria-valuetext", alphaSlider.output.textContent);
+      order.hidden = alpha === 0;
       show(at);
       drawResult();
     }

@@ -12,6 +12,8 @@
     return element;
   }
 
+  // include wave.js
+
   function setUp(compare) {
     const audio = compare.querySelector("audio"); // null: the sound was not stored
     const duration = Number(compare.dataset.duration);
@@ -98,7 +100,7 @@
     const readout = make("p", "readout");
     const keys = make("span", "keys");
     keys.textContent = " Arrow keys move on.";
-    const hint = [`Click a word or a mark to ${audio ? "hear it" : "see where it is"}.`, keys];
+    const hint = [`Click a true word or an error to ${audio ? "hear it" : "see where it is"}.`, keys];
     let chosen = null; // the cell whose span is or was played
     let stop = Infinity; // seconds: where its span ends
     let frame = 0;
@@ -193,7 +195,10 @@
       });
       for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, label);
       for (const name of ["seeked", "timeupdate"]) audio.addEventListener(name, follow);
-      audio.addEventListener("error", fail);
+      const stored = audio.src, use = (source) => swap(audio, source).catch(fail);
+      audio.addEventListener("error", (event) => (audio.src === stored ? fail(event) : use(stored)));
+      const rate = Number(compare.dataset.rate); // of an MP3
+      if (rate) toWave(audio, rate, Math.round(duration * rate)).then(use, () => {});
       label();
     }
     choose(null);

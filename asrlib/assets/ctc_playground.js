@@ -50,7 +50,7 @@
   // ---- Words and elements -----------------------------------------------------------------------------------------------
   const say = (p) => (p >= 0.001 ? String(Number(p.toPrecision(3))) : p > 0 ? p.toExponential(1) : "0");
   const brief = (p) => (p >= 0.0095 ? p.toFixed(2) : p > 0 ? p.toExponential(0) : "0"); // fits a node
-  const percent = (p) => `${p >= 0.0995 ? Math.round(100 * p) : Number((100 * p).toPrecision(2))} %`;
+  const percent = (p) => (p > 0.995 && p < 1 - 1e-9 ? "over 99 %" : `${p >= 0.0995 ? Math.round(100 * p) : Number((100 * p).toPrecision(2))} %`);
   const whole = (n) => n.toLocaleString("en");
 
   function make(tag, name, attributes = {}, ...children) {
@@ -108,13 +108,15 @@
     const greedy = make("div", "paths");
     fewer.setAttribute("aria-label", "One frame less");
     more.setAttribute("aria-label", "One frame more");
-    const heading = (words, hint) => make("p", "heading", {}, make("strong", "", {}, words), ` ${hint}`);
+    const heading = (words, hint) => make("p", "heading", {}, make("strong", "", { role: "heading", "aria-level": "4" }, words), ` ${hint}`);
+    const advice = make("p", "try", {}, make("strong", "", {}, "Try first: "), data.try);
     card.querySelector(".asrlib-static").replaceWith(
-      make("p", "try", {}, make("strong", "", {}, "Try first: "), data.try), scenes, quiz,
+      advice, scenes, quiz,
       make("div", "row", {}, make("label", "field", {}, "Text", input), group("field", "Frames", "Frames", fewer, count, more)),
       problem, figures, notice,
-      make("div", "scroll", {}, heading("What the network says", "drag a number up or down"), grid,
-        heading("Trellis", "\u03b1 of every node; dashed arrows skip a blank, double rings are the ends"), trellis),
+      make("div", "scroll", {}, heading("What the network says", "each frame sums to 1; drag a number, or \u2191 \u2193"), grid,
+        heading("Trellis", "\u03b1: the probability of all ways to get here; fuller: more of it, in its frame; faded: too late to finish; "
+          + "dashed arrows skip a blank; double rings are the ends"), trellis),
       make("div", "flow", {}, play, slider, clock), why,
       heading("Paths", "which all collapse to the text"), stages, paths, together,
       heading("For comparison", "the most probable symbol of every frame"), greedy);
@@ -136,15 +138,18 @@
       figures.replaceChildren(...[
         [`P(${text()})`, say(p), change],
         ["loss \u2212ln P", p ? loss.toFixed(3) : "\u221e", ""],
-        ["paths", whole(result.count), `of ${whole(symbols.length ** frames)}`],
+        ["paths that spell it", whole(result.count), `of ${whole(symbols.length ** frames)}`],
         ["frames needed", result.needed, `of ${frames}`],
       ].map(([name, value, note]) => make("div", "", {}, make("dt", "", {}, name),
         make("dd", "", {}, String(value), " ", make("small", "", {}, note)))));
       const blanks = result.needed - labels.length;
       const parts = `${labels.length} for letters${blanks ? ` and ${blanks} for the blank between equal neighbors` : ""}`;
-      notice.textContent = result.needed > frames
+      const undecided = act?.name === `${frames} frames` && frames > act.columns.length;
+      const words = result.needed > frames
         ? `${text()} needs ${result.needed} frames, ${parts}. There are ${frames}: no path spells it, P is 0, the loss infinite.`
-        : p ? "" : `Every path that spells ${text()} meets a probability of 0: P is 0, the loss infinite.`;
+        : !p ? `Every path that spells ${text()} meets a probability of 0: P is 0, the loss infinite.`
+          : undecided ? `The new frame is undecided: ${say(1 / symbols.length)} for every symbol.` : "";
+      if (notice.textContent !== words) notice.textContent = words; // the same words again would be read aloud again
     }
 
     function drawCells() {
@@ -165,9 +170,9 @@
       for (const element of trellis.querySelectorAll(".asrlib-node")) {
         const [t, s] = [Number(element.dataset.frame), Number(element.dataset.state)];
         const node = result.nodes[t][s], p = Math.exp(node.alpha), filled = t < shown;
-        // Areas compare with the largest alpha of the frame: from frame to frame all of them shrink.
+        // Filled up in proportion to the largest alpha of the frame: from frame to frame all of them shrink.
         const largest = Math.max(...result.nodes[t].map((other) => other.alpha));
-        element.style.setProperty("--size", filled && p ? Math.max(0.12, Math.exp((node.alpha - largest) / 2)) : 0);
+        element.style.setProperty("--level", filled && p ? Math.exp(node.alpha - largest) : 0);
         element.dataset.alpha = filled ? node.alpha : "";
         element.firstChild.textContent = filled ? brief(p) : "";
         element.setAttribute("aria-label", explain(t, s));
@@ -252,8 +257,8 @@
       result = walk(labels, columns);
       [active, chosen, shown] = [null, -1, columns.length];
       count.textContent = slider.max = shown;
-      fewer.disabled = shown <= data.frames[0];
-      more.disabled = shown >= data.frames[1];
+      fewer.setAttribute("aria-disabled", shown <= data.frames[0]); // disabled would lose the keyboard's focus
+      more.setAttribute("aria-disabled", shown >= data.frames[1]);
       const line = (symbol, attributes, name, items) =>
         make("div", "line", { style: `--symbol: var(--symbol-${symbol})`, ...attributes }, name, ...items);
       const numbers = columns.map((_, t) => make("span", "frame", {}, String(t + 1)));
@@ -263,7 +268,7 @@
             role: "slider", tabindex: t ? -1 : 0, "aria-label": `${spoken[symbol]}, frame ${t + 1}`, "aria-orientation": "vertical",
             "aria-valuemin": 0, "aria-valuemax": 1, "data-frame": t, "data-symbol": symbol,
           })))));
-      trellis.replaceChildren(...result.states.map((symbol, s) => line(symbol, { role: "row" },
+      trellis.replaceChildren(...result.states.map((symbol, s) => line(symbol, { role: "row", "aria-label": stateName(s) },
         make("span", "name", { role: "rowheader", "aria-label": stateName(s) }, symbols[symbol]),
         columns.map((_, t) => {
           const place = { role: "gridcell", tabindex: t || s ? -1 : 0, "data-frame": t, "data-state": s };
@@ -322,7 +327,8 @@
     function open(scene) { // null: what the notebook gave
       act = null;
       show(scene ?? data);
-      for (const item of scenes.children) item.setAttribute("aria-pressed", item.textContent === scene?.name);
+      advice.hidden = Boolean(scene); // it is about the text that the notebook gave
+      data.scenes.forEach((other, i) => scenes.children[i].setAttribute("aria-pressed", other === scene));
       quiz.replaceChildren();
       if (!scene) return;
       const verdict = make("p", "verdict", { role: "status" });
@@ -345,6 +351,7 @@
     }
 
     function resize(frames) {
+      if (frames < data.frames[0] || frames > data.frames[1]) return;
       begin(`${frames} frames`);
       columns = [...columns.slice(0, frames), ...(frames > columns.length ? [symbols.map(() => 1 / symbols.length)] : [])];
       build();
@@ -372,6 +379,7 @@
       chosen = chosen === i ? -1 : i;
       [...paths.children].forEach((row, j) => row.setAttribute("aria-pressed", j === chosen));
       drawNodes();
+      if (chosen >= 0) trellis.scrollIntoView({ block: "nearest" }); // on a phone it is out of sight
     }
 
     function collapseTo(stage) {
@@ -392,6 +400,7 @@
         : typed.length > data.letters ? `${typed.length} letters are too many here: use at most ${data.letters}.` : "");
       if (problem.textContent || input.value === spell(labels)) return;
       begin(`text ${input.value}`);
+      advice.hidden = true;
       labels = typed.map((letter) => symbols.indexOf(letter));
       build();
     });

@@ -52,7 +52,8 @@
       make("div", "clips", { role: "group", "aria-label": "Clip" }, make("span", "", {}, "clip"), ...clips),
       make("div", "figure", {}, make("div", "scale", { "aria-hidden": "true" }, ...labels), canvas,
         make("div", "axis", { "aria-hidden": "true" }, make("span", "", {}, "time \u2192"), frames)),
-      make("p", "legend", {}, make("span", "likely", {}, "bright: a likely symbol"), make("span", "ground", {}, "gray: the blank is likeliest")),
+      make("p", "legend", {}, make("span", "likely", {}, "bright: a likely symbol"),
+        make("span", "ground", {}, "gray: the blank is likeliest"), make("span", "", {}, "\u2423 space, - blank")),
       make("div", "texts", {}, make("span", "", {}, "said"), said, make("span", "", {}, "wrote"), make("div", "written", {}, wrote, longest),
         make("p", "errors", {}, errors, make("span", "", {}, "right letters are underlined"))),
       make("div", "controls", {}, play, button("Reset", () => go(0)), slider, step),
@@ -108,7 +109,7 @@
         if (plot.hasPointerCapture(event.pointerId)) moveTo(event);
       });
       const range = make("div", "range", { "aria-hidden": "true" }, make("span", "", {}, `step ${steps[0]}`), make("span", "", {}, steps[last]));
-      const element = make("div", "curve", {}, make("p", "", {}, make("span", "", {}, name), shown), plot, range);
+      const element = make("div", "curve", {}, make("p", "", {}, make("span", "", {}, top ? name : `${name}, up to ${format(highest)}`), shown), plot, range);
       return { element, draw: () => {
         const value = values[at];
         shown.textContent = value === null ? "not finite" : format(value);

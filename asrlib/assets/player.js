@@ -165,17 +165,7 @@
     return { buttons, reveal, at: (seconds) => { now = seconds; } };
   }
 
-  // In Chromium the sound of an MP3 is 1105 samples late after a jump (the encoder's delay, which it knows to skip at
-  // the start only): decoded once and kept as WAV, it is exact.
-  async function toWave(audio, rate, length) {
-    const bytes = Uint8Array.from(atob(audio.src.split(",")[1]), (character) => character.charCodeAt(0));
-    const sound = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes.buffer);
-    const start = sound.length > length ? 1105 : 0; // at some rates it skips nothing
-    const samples = Int16Array.from(sound.getChannelData(0).subarray(start, start + length), (x) => 32767 * Math.max(-1, Math.min(x, 1)));
-    const size = 2 * samples.length; // the words of the header: RIFF, WAVE, fmt (16 bytes: PCM, mono), data
-    const header = [0x46464952, 36 + size, 0x45564157, 0x20746d66, 16, 0x10001, rate, 2 * rate, 0x100002, 0x61746164, size];
-    return URL.createObjectURL(new Blob([new Uint32Array(header), samples], { type: "audio/wav" }));
-  }
+  // include wave.js
 
   function addSound(player, audio, duration, words, view, controls) {
     const figure = player.querySelector(".asrlib-figure");
@@ -195,12 +185,12 @@
     audio.controls = false;
     audio.preservesPitch = true;
 
-    let frame = 0, loop = null; // the word that is played again and again
+    let frame = 0, broken = false, loop = null; // the word that is played again and again
     const draw = () => {
       const seconds = Math.min(audio.currentTime, duration);
       view.at(seconds);
       cursor.style.left = `${(100 * seconds) / duration}%`;
-      clock.textContent = `${seconds.toFixed(2)} / ${duration.toFixed(2)} s`;
+      clock.textContent = broken ? "this browser cannot play the sound" : `${seconds.toFixed(2)} / ${duration.toFixed(2)} s`;
       for (const word of words) word.element.toggleAttribute("data-now", word.start <= seconds && seconds < word.end);
     };
     const wrap = () => {
@@ -225,8 +215,8 @@
     };
     const fail = (error) => {
       if (error?.name === "AbortError") return; // paused before it had begun
-      clock.textContent = "this browser cannot play the sound";
-      audio.controls = true;
+      broken = audio.controls = true;
+      draw(); // says so, and goes on saying so if the browser plays on without a sound
     };
     const seek = (seconds) => {
       audio.currentTime = Math.max(0, Math.min(seconds, duration));
@@ -234,12 +224,7 @@
       announce();
     };
     const stored = audio.src;
-    const use = (source) => { // go on where it is
-      const { currentTime, paused } = audio;
-      audio.src = source;
-      audio.currentTime = currentTime;
-      if (!paused) audio.play().catch(fail);
-    };
+    const use = (source) => swap(audio, source).catch(fail);
     const play = () => {
       for (const other of document.querySelectorAll(".asrlib-card audio")) if (other !== audio) other.pause();
       audio.play().catch(fail);
@@ -307,7 +292,7 @@
       if (loop) seek(loop.from), play();
     });
     for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, label);
-    for (const name of ["seeked", "timeupdate", "pause"]) audio.addEventListener(name, announce);
+    for (const name of ["seeked", "pause"]) audio.addEventListener(name, announce);
     audio.addEventListener("timeupdate", wrap); // in a hidden page, which draws no frames
     audio.addEventListener("error", (event) => (audio.src === stored ? fail(event) : use(stored)));
     const rate = Number(player.dataset.rate); // of an MP3

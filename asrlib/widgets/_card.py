@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -71,8 +72,9 @@ def escape(text: str) -> str:
 
 @cache
 def asset(name: str) -> str:
-    """Read one file of asrlib/assets."""
-    return (ASSETS / name).read_text(encoding="utf-8")
+    """Read one file of asrlib/assets; a line `// include NAME` in it stands for another one."""
+    text = (ASSETS / name).read_text(encoding="utf-8")
+    return re.sub(r"^ *// include (\S+)\n", lambda line: asset(line[1]), text, flags=re.MULTILINE)
 
 
 def data_uri(mime: str, data: bytes) -> str:

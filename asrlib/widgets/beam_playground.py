@@ -17,7 +17,7 @@ MAX_STATES = 2000  # of a language model: each is a row of numbers in the page
 
 # Six frames of somebody who says "a cat", over blank, space, a, c, k, t. Frames 4 and 5 are each
 # rather a blank than an "a" (greedy: "a kt"), though an "a" in one of them has 68 in 100: a beam
-# of 3 adds that up ("a kat"), narrower ones lose it. Spelling is for the language model ("a cat").
+# of 2 or more adds that up ("a kat"). Spelling is for the language model ("a cat").
 EXAMPLE = (
     (0.050, 0.022, 0.880, 0.019, 0.017, 0.012),
     (0.160, 0.780, 0.027, 0.013, 0.011, 0.009),
@@ -40,6 +40,10 @@ LINES = (
     "cats act like cats",
 )
 TRY = "Set the beam to 1, then to 3: why does the winner change?"
+ANSWER = (
+    "In frame 4, a␣k (0.200) is ahead of a␣ka (0.163), and a beam of 1 lets a␣ka go. In"
+    " frame 5 its a may still come: both ways to a␣ka merge to 0.242, and a␣k keeps 0.100."
+)
 TRY_OTHER = "Step through the frames, then change the beam: does the winner change?"
 
 
@@ -134,7 +138,9 @@ class BeamPlayground:
         }
         kind = f"beam of {self.beam_size}"
         kind += f" with language model, weight {self.alpha:g}" if self.alpha else ""
+        answer = f"<details><summary>Answer</summary>{ANSWER}</details>\n"
         body = f"""<p class="asrlib-try">{escape(self.try_this)}</p>
+{answer if self.try_this == TRY else ""}\
 <p class="asrlib-about">Probability of each symbol in each frame; greedy search takes the bold\
  ones.</p>
 <div class="asrlib-view">{self._probabilities()}</div>

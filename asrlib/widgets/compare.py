@@ -110,6 +110,8 @@ class ComparePlayer:
         facts = f"{sound.seconds:.2f} s · {len(self.truth)} word{'s' * (len(self.truth) > 1)}"
         facts += " · MP3" if sound.compress else ""
         marks = {"data_duration": repr(sound.seconds)}
+        if sound.compress:
+            marks["data_rate"] = str(sound.sample_rate)
         if not self.keep_sound:
             marks["data_keep_sound"] = "no"
         label = f"Transcripts compared {self.title[:80]}".strip()

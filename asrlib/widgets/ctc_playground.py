@@ -89,7 +89,7 @@ class CTCPlayground:
 
     def _advice(self) -> str:
         repeats = [x for x, y in zip(self.text, self.text[1:], strict=False) if x == y]
-        blank = f"the blank between the two {repeats[0]}" if repeats else "the highest blank"
+        blank = f"the blank between the two {repeats[0]}" if repeats else "one of the blanks"
         return (
             f"guess what happens to P({self.text or 'no letter'}) when {blank} goes away; then drag"
             " its number down to 0 and look. Or answer a question:"
@@ -242,6 +242,7 @@ def _scenes(alphabet: str) -> list[dict]:
                 answer("it stays infinite", surest, right=True),
             ],
             "why": "Without a path of 3 frames there is nothing to learn from. Press + for a fourth"
-            f" frame, then drag up a blank between the two {x}.",
+            f" frame: the only path is then {x} {blank} {x} {y}. Drag up {blank} in frame 2, then"
+            f" {x} in frame 3.",
         },
     ]

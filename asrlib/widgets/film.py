@@ -18,7 +18,7 @@ from asrlib.widgets._pictures import HEAT_LABELS, heat_png
 MOST, SHADES = 40, 16
 PLATEAU = 0.95  # of the frames are blank
 ROWS = 6  # of the table that stays where scripts are stripped
-TRY = "Which letters does the network write first, and which does it learn last?"
+TRY = "After the silence, which letters come first, and which last?"
 
 
 class TrainingFilm:
@@ -112,7 +112,8 @@ class TrainingFilm:
     def _plateau_label(self) -> str:
         first, last = self.plateau
         still = self.moments[-1].step == last and self.moments[-1].blank_fraction >= PLATEAU
-        return f"blank plateau: steps {first} to {last}" + (", not left yet" if still else "")
+        until = f"from step {first} on, not left yet" if still else f"steps {first} until {last}"
+        return f"blank plateau ({100 * PLATEAU:.0f} % blanks or more): {until}"
 
     def _clip(self, clip: int) -> dict[str, object]:
         """Return what the script shows of a clip; the sprite holds all pictures, side by side."""
@@ -147,7 +148,7 @@ class TrainingFilm:
         alt += f" in {frames} frames of clip {self.clip + 1} after step {moment.step};"
         alt += f" the blank is likeliest in {_blanks(posteriors)} of them"
         source = data_uri("image/png", heat_png(posteriors / 255))
-        return f'<img src="{source}" alt="{alt}" width="720" height="203">'
+        return f'<img src="{source}" alt="{alt}" width="720" height="232">'
 
     def _table(self) -> str:
         """Return what was written after a few steps beside what was said."""

@@ -27,7 +27,8 @@ from asrlib.widgets._pictures import (
 
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 LEGEND = """<p class="asrlib-note asrlib-legend"><span class="asrlib-likely">bright: a likely \
-symbol</span> <span class="asrlib-ground">gray: the blank is likeliest</span></p>
+symbol</span> <span class="asrlib-ground">gray: the blank is likeliest</span> \
+<small>␣ space, - blank</small></p>
 """
 
 

@@ -262,7 +262,8 @@ def _controls(settings: Settings) -> tuple[dict[str, Any], Any, Any]:
     hides = settings.frequency_masks + settings.time_masks > 0
     look = {
         "style": {"description_width": "120px"},
-        "layout": ipywidgets.Layout(width="auto", height="32px"),
+        # Without a margin of our own, sliders of words have none and the rest has 2 pixels.
+        "layout": ipywidgets.Layout(width="auto", height="32px", margin="2px"),
     }
 
     def choice(name: str, choices: tuple[int, ...]) -> Any:
