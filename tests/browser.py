@@ -16,6 +16,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
+
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
@@ -65,6 +67,14 @@ RUN_ALL = """() => {
   const done = jupyterapp.commands.execute("notebook:run-all-cells");
   done.then(() => { window.ran = "to the end"; }, error => { window.ran = `not: ${error}`; });
 }"""
+
+
+def write_notebook(path, sources, kernel="python3"):
+    """Write a notebook of code cells that nobody has run, into a folder that may be new."""
+    spec = {"name": kernel, "display_name": kernel, "language": "python"}
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), path)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from asrlib.model import ModelConfig, parameter_count
 from asrlib.training import TrainConfig, Trainer
 
 GOAL = 0.15  # word error rate on unseen voices and sentences
-# CPUs round differently, and 40 passes amplify it: the same command and seed gave 14.4 % on one
-# machine and 15.0 % on another (RESULTS.md, section 1).
+# Processors may round differently, and 40 passes amplify it: the same command and seed gave 14.4 %
+# on one machine and 15.0 % on another (RESULTS.md, section 1).
 LIMIT = 0.18
 
 

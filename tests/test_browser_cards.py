@@ -16,6 +16,28 @@ CARDS = {
     "film": TrainingFilm(TRUTHS, moments()),
     "player": Player(SOUND, title="A tone", text="a tone"),
 }
+HEARD = Player(SOUND, log_probs=np.log(np.full((26, 29), 1 / 29)))  # it has a legend
+
+
+def test_with_the_colors_of_the_reader_marks_and_buttons_can_be_told_apart(open_page, screenshot):
+    """High contrast replaces every color: what a color says must still be there."""
+    shown = [*(card._repr_html_() for card in CARDS.values()), HEARD._repr_html_()]
+    page = open_page(*shown, forced_colors="active")
+    screenshot(page, "cards_forced_colors", full_page=True)
+    style = "(e, [pseudo, name]) => getComputedStyle(e, pseudo)[name]"
+    bright, gray = (
+        page.locator(f".asrlib-player .asrlib-{name}").evaluate(
+            style, ["::before", "backgroundColor"]
+        )
+        for name in ("likely", "ground")
+    )
+    assert bright != gray
+    for name in ("player .asrlib-play", "beam_playground .asrlib-step", "compare .asrlib-play"):
+        button = page.locator(f".asrlib-{name}").first
+        assert button.evaluate(style, [None, "borderTopWidth"]) == "1px"
+    cursor = page.locator(".asrlib-player .asrlib-cursor").first
+    assert cursor.evaluate(style, [None, "backgroundColor"]) == "rgb(255, 255, 255)"
+    assert cursor.evaluate(style, [None, "boxShadow"]) != "none"  # its dark rim
 
 
 @pytest.mark.parametrize("kind", CARDS)

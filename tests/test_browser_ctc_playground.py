@@ -3,14 +3,13 @@
 import math
 import re
 
-import nbformat
 import numpy as np
 import pytest
 import torch
 
 from asrlib.ctc import ctc_loss, enumerate_alignments, forward, required_frames
 from asrlib.widgets import CTCPlayground
-from tests.browser import CONTRASTS, NOTEBOOK, notebook_page
+from tests.browser import CONTRASTS, NOTEBOOK, notebook_page, write_notebook
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="browser: playwright is absent (pip install playwright)"
@@ -162,6 +161,18 @@ def test_the_advice_for_too_few_frames_helps(open_page):
     shown = check(card)
     assert probability(shown) == pytest.approx(0.5 * 0.5 * 0.25)
     assert [path for path, _ in shown["best"]] == [(1, 0, 1, 2)]
+
+
+def test_on_a_phone_a_pressed_path_is_shown_in_the_trellis(open_page):
+    page = open_page(CTCPlayground()._repr_html_(), width=360)
+    card = playground(page)
+    page.set_viewport_size({"width": 360, "height": 640})
+    path = card.locator("button.asrlib-path").first
+    trellis = card.locator(".asrlib-trellis")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(trellis).not_to_be_in_viewport()
+    path.dispatch_event("click")
+    expect(trellis).to_be_in_viewport()
 
 
 def test_advice_about_another_text_is_gone(open_page):
@@ -447,12 +458,8 @@ def test_stripped_as_on_github_nothing_dangles(open_page, screenshot):
 def test_in_jupyterlab_keys_go_to_the_playground(chromium, tmp_path, screenshot):
     """JupyterLab would take "a" and "b" for "insert a cell above" and "below"."""
     code = "from asrlib.widgets import CTCPlayground\nCTCPlayground()"
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [nbformat.v4.new_code_cell(code)]
-    book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     folder = tmp_path / "notebooks"
-    folder.mkdir()
-    nbformat.write(book, folder / "playground.ipynb")
+    write_notebook(folder / "playground.ipynb", [code])
     with notebook_page(chromium, folder, "playground.ipynb", seconds=240) as page:
         card = playground(page)
         card.get_by_role("textbox").click()

@@ -1,7 +1,7 @@
 """All widgets in one notebook, where readers meet it: JupyterLab, exported HTML, VS Code's output.
 
 Each of these brings a style sheet of its own, which must change nothing in a card; and each runs
-scripts in its own way. VS Code is not started: a page does to the outputs what its renderer does.
+scripts in its own way. VS Code is not started: a page imitates what its renderer does to outputs.
 """
 
 import subprocess
@@ -10,7 +10,7 @@ import sys
 import nbformat
 import pytest
 
-from tests.browser import CONTRASTS, LOOKS, READY, jupyterlab, notebook_page
+from tests.browser import CONTRASTS, LOOKS, READY, jupyterlab, notebook_page, write_notebook
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="browser: playwright is absent (pip install playwright)"
@@ -75,11 +75,7 @@ RENDER = """outputs => {
 def lab(chromium, tmp_path_factory):
     """The notebook in JupyterLab, run to the end and saved."""
     folder = tmp_path_factory.mktemp("hosts") / "notebooks"
-    folder.mkdir()
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, folder / "all.ipynb")
+    write_notebook(folder / "all.ipynb", CELLS)
     with notebook_page(chromium, folder, "all.ipynb", seconds=400) as page:
         page.set_viewport_size({"width": 1200, "height": 7600})  # all of it is on the screen
         page.locator(".asrlib-recorder button").wait_for()

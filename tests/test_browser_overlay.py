@@ -9,12 +9,11 @@ import json
 import subprocess
 import sys
 
-import nbformat
 import numpy as np
 import pytest
 import soundfile
 
-from tests.browser import NOTEBOOK, ROOT, notebook_page
+from tests.browser import NOTEBOOK, ROOT, notebook_page, write_notebook
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="browser: playwright is absent (pip install playwright)"
@@ -70,11 +69,7 @@ def run_last_cell(page):
 def test_recorder_player_and_workbench(chromium, overlay, tmp_path, screenshot, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(overlay / "share" / "jupyter"))
     folder = tmp_path / "notebooks"
-    folder.mkdir()
-    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
-    kernel = {"name": "colab", "display_name": "Colab's", "language": "python"}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, folder / "overlay.ipynb")
+    write_notebook(folder / "overlay.ipynb", CELLS, "colab")
     with notebook_page(
         chromium, folder, "overlay.ipynb", seconds=400, harmless=MATHJAX_2_IS_GONE
     ) as page:

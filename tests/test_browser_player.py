@@ -155,6 +155,7 @@ def test_keyboard(open_page):
     scrolled = page.evaluate("scrollY")
     page.keyboard.press("Space")
     assert player.evaluate(WATCH, 500)[-1]["label"] == "Pause"
+    assert slider.get_attribute("aria-valuenow") == "0.00"  # no number is read over the speech
     page.keyboard.press("Space")
     assert player.evaluate(STATE)["paused"]
     assert page.evaluate("scrollY") == scrolled

@@ -11,7 +11,7 @@ import soundfile
 from asrlib.widgets import Player
 from asrlib.widgets._card import asset
 from asrlib.widgets.recorder import LOUD, QUIET, _privacy
-from tests.browser import CHROMIUM, CONTRASTS, FLAGS, NOTEBOOK, notebook_page
+from tests.browser import CHROMIUM, CONTRASTS, FLAGS, NOTEBOOK, notebook_page, write_notebook
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="browser: playwright is absent (pip install playwright)"
@@ -233,11 +233,7 @@ CELLS = [
 def lab(chromium, tmp_path_factory):
     """JupyterLab with a recorder, one without anywidget, and a cell that keeps what arrived."""
     folder = tmp_path_factory.mktemp("recorder") / "notebooks"
-    folder.mkdir()
-    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, folder / "recorder.ipynb")
+    write_notebook(folder / "recorder.ipynb", CELLS)
     with notebook_page(chromium, folder, "recorder.ipynb", seconds=400, **MICROPHONE) as page:
         page.locator(".asrlib-recorder button").wait_for()
         yield page, folder

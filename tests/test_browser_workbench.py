@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from tests.browser import notebook_page
+from tests.browser import notebook_page, write_notebook
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="browser: playwright is absent (pip install playwright)"
@@ -22,11 +22,7 @@ STATE = """() => [".jp-OutputArea img:not(.asrlib-card img)", ".asrlib-player au
 @pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
     folder = tmp_path_factory.mktemp("workbench") / "notebooks"
-    folder.mkdir()
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [nbformat.v4.new_code_cell(BENCH)]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, folder / "workbench.ipynb")
+    write_notebook(folder / "workbench.ipynb", [BENCH])
     with notebook_page(chromium, folder, "workbench.ipynb", seconds=400) as page:
         page.locator(".asrlib-player button").first.wait_for()
         page.locator(".widget-slider").first.wait_for()

@@ -119,7 +119,8 @@
     view.setAttribute("role", "group");
     view.setAttribute("aria-label", "Frames and search tree: left and right arrows step, space plays");
     plane.style.setProperty("--frames", frames);
-    (card.querySelector("details") ?? card.querySelector(".asrlib-try")).after(make("div", "sliders", {}, beamSlider.row, alphaSlider.row), winners, controls);
+    const question = card.querySelector("details") ?? card.querySelector(".asrlib-try");
+    question.after(make("div", "sliders", {}, beamSlider.row, alphaSlider.row), winners, controls);
     view.after(legend(), status, detail);
     card.querySelector(".asrlib-static").replaceWith(ranking);
 

@@ -50,7 +50,10 @@
   // ---- Words and elements -----------------------------------------------------------------------------------------------
   const say = (p) => (p >= 0.001 ? String(Number(p.toPrecision(3))) : p > 0 ? p.toExponential(1) : "0");
   const brief = (p) => (p >= 0.0095 ? p.toFixed(2) : p > 0 ? p.toExponential(0) : "0"); // fits a node
-  const percent = (p) => (p > 0.995 && p < 1 - 1e-9 ? "over 99 %" : `${p >= 0.0995 ? Math.round(100 * p) : Number((100 * p).toPrecision(2))} %`);
+  function percent(p) {
+    if (p > 0.995 && p < 1 - 1e-9) return "over 99 %"; // 100 % would be all of it
+    return `${p >= 0.0995 ? Math.round(100 * p) : Number((100 * p).toPrecision(2))} %`;
+  }
   const whole = (n) => n.toLocaleString("en");
 
   function make(tag, name, attributes = {}, ...children) {

@@ -74,7 +74,7 @@ def escape(text: str) -> str:
 def asset(name: str) -> str:
     """Read one file of asrlib/assets; a line `// include NAME` in it stands for another one.
 
-    Without the indentation: each stored card holds this text, and nine of them a notebook of 1 MB.
+    Indentation is left out: every stored card repeats this text, and notebook 02 has nine.
     """
     text = re.sub(r"^ +", "", (ASSETS / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
     return re.sub(r"^// include (\S+)\n", lambda line: asset(line[1]), text, flags=re.MULTILINE)
